@@ -1,0 +1,96 @@
+# Builds, runs and tests Noctule in an environment of its own, .venv. `make help` lists what there is.
+#
+# PYTHON=python3.12 chooses the interpreter; ARGS="--listen 127.0.0.1:1884" is handed to `noctule run`,
+# TESTS="tests/e2e -k retained" to pytest. Steps are done again only when what they depend on has changed.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# In CI and elsewhere: no questions, no notices about pip's own version.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip install --quiet
+
+COMPILED := $(wildcard _speedups/*.pyx _speedups/*.pxd)
+CHECK := sh packaging/check-toolchain.sh
+
+.PHONY: help run test lint build dist bench test-asan clean FORCE
+
+help:
+	@echo 'make run        build what has changed and start the broker (options: make run ARGS="...")'
+	@echo 'make test       build and run every test (some of them: make test TESTS="...")'
+	@echo 'make lint       formatting, style, types, and who may import whom'
+	@echo 'make build      build only'
+	@echo 'make dist       source archive and wheel, in dist/'
+	@echo 'make bench      the benchmarks (options: make bench ARGS="...")'
+	@echo 'make test-asan  the tests of the compiled modules under AddressSanitizer and UndefinedBehaviourSanitizer'
+	@echo 'make clean      remove everything that was built, .venv too'
+
+run: build
+	@exec $(BIN)/noctule run $(ARGS)
+
+test: build $(VENV)/.has-test
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: build $(VENV)/.has-test $(VENV)/.has-lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	MYPYPATH=.root $(BIN)/python -m mypy.stubtest noctule._speedups --mypy-config-file pyproject.toml
+	PYTHONPATH=.root $(BIN)/lint-imports
+
+bench: build $(VENV)/.has-test
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+build: $(VENV)/.built
+
+dist: build
+	$(PIP) build
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+# A copy of the tree with an environment and a build of its own, so that the usual build stays as it is.
+# Python itself is not instrumented: the sanitizer's library is loaded before it, and its own allocator is
+# left out so that every object is a malloc() that AddressSanitizer sees.
+ASAN := build/asan
+PARTS := broker _speedups plugins tests packaging pyproject.toml setup.py README.md LICENSE Makefile
+
+test-asan:
+	@mkdir -p $(ASAN)
+	@rm -rf $(addprefix $(ASAN)/,$(PARTS))
+	@cp -Rp $(PARTS) $(ASAN)/
+	@rm -f $(ASAN)/_speedups/*.so
+	@rm -f $(ASAN)/$(VENV)/.built
+	NOCTULE_SANITIZE=1 $(MAKE) -C $(ASAN) build $(VENV)/.has-test
+	cd $(ASAN) && LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(BIN)/python -m pytest --ignore=tests/e2e -m 'not slow and not leak' $(TESTS)
+
+clean:
+	rm -rf $(VENV) .root build dist _speedups/*.so .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find broker _speedups plugins tests benchmarks packaging -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment. Each step leaves a file in $(VENV) that says when it was last done.
+
+$(BIN)/python:
+	@python=$$($(CHECK) $(PYTHON)) && $$python -m venv $(VENV)
+
+# The editable install does without build isolation (it would compile everything each time), so what
+# building needs is installed first.
+$(VENV)/.has-%: pyproject.toml packaging/requirements.py | $(BIN)/python
+	@$(BIN)/python packaging/requirements.py $* >$@.txt
+	$(PIP) --requirement $@.txt
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml broker/_version.py $(VENV)/.has-build-system
+	$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed setup.py $(VENV)/.layout $(COMPILED)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+# setup.py links what lies directly in broker/ into .root/noctule, so a new name there is a change too.
+$(VENV)/.layout: FORCE | $(BIN)/python
+	@echo '$(filter-out broker/__pycache__,$(sort $(wildcard broker/*)))' >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi

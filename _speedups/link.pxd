@@ -1,0 +1,52 @@
+"""One connection's protocol state: bytes in, packets handled or handed out, bytes out."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from noctule._speedups.buffers cimport Cursor, WriteBuffer
+from noctule._speedups.codec cimport Fault, Frame, PublishFields
+from noctule._speedups.outlet cimport Outlet
+from noctule._speedups.router cimport Route, Router
+from noctule._speedups.session cimport Session
+
+cdef enum:              # states of a link
+    LINK_NEW = 0        # nothing but CONNECT is accepted
+    LINK_OPEN = 1
+    LINK_ENDING = 2     # what is written is sent, what comes in is thrown away
+    LINK_CLOSED = 3
+
+# PUBLISH packets that lie one behind the other, of one topic, and may be delivered in one copy.
+cdef struct Run:
+    const unsigned char *start
+    const unsigned char *end
+    uint32_t count
+    size_t payload_bytes
+
+cdef class Link(Outlet):
+    cdef readonly Router router
+    cdef readonly Session session
+    cdef object handler
+    cdef public object wake
+    cdef public object connection       # what the handlers know of it: version, user name, ...
+    cdef readonly str peer
+    cdef Route _route                   # of the last topic published to
+    cdef WriteBuffer rest               # of a packet that is not whole yet
+    cdef double last_received
+    cdef readonly uint16_t keep_alive_s
+    cdef readonly uint8_t state
+    cdef readonly bint is_paused
+    cdef bint _acknowledged             # something has left the window in this feed
+    cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _handle(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _complete_rest(self, Cursor *cursor) except -1
+    cdef bint _size_allowed(self, const Frame *frame) except -1
+    cdef int _parse(self, Cursor *cursor) except -1
+    cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1
+    cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1
+    cdef int _acknowledgement(self, Frame *frame) except -1
+    cdef int _flush_run(self, Run *run) except -1
+    cdef int _keep(self, const unsigned char *data, size_t size) except -1
+    cdef int _acknowledge(self, int packet_type, uint16_t packet_id, uint8_t reason_code) except -1
+    cdef int _refuse(self, Fault *fault) except -1
+    cdef int gone(self, str cause) except -1
+    cdef int release_transport(self) except -1
+    cdef void _drop_buffers(self) noexcept

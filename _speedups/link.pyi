@@ -1,0 +1,75 @@
+"""One connection's protocol state: bytes in, packets handled or handed out, bytes out."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from noctule._speedups.outlet import Outlet
+from noctule._speedups.router import Router
+from noctule._speedups.session import Session
+
+NEW: int
+OPEN: int
+ENDING: int
+CLOSED: int
+
+class Handler(Protocol):
+    """What a link calls for the packets that it does not handle itself."""
+
+    def connect(self, link: Link, body: bytes) -> None:
+        """The first packet, a CONNECT."""
+    def packet(self, link: Link, first: int, body: bytes) -> None:
+        """A later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH."""
+    def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
+        """The peer broke a rule: the handler ends the connection."""
+    def lost(self, link: Link, cause: str) -> None:
+        """The connection is gone, and not because the handler ended it."""
+    def closed(self, link: Link) -> None:
+        """The last call of all, however it ended."""
+
+class Link(Outlet):
+    """One connection. ``wake()`` is called when there is something to send (``take_output``).
+
+    ``peer`` names the other side for the log; ``connection`` is what the handlers know of it.
+    """
+
+    router: Router
+    session: Session | None
+    wake: Callable[[], object] | None
+    connection: Any
+    peer: str
+    keep_alive_s: int
+    state: int
+    is_paused: bool
+    def __init__(self, router: Router, handler: Handler, peer: str) -> None: ...
+    def open(
+        self,
+        session: Session,
+        version: int,
+        keep_alive_s: int,
+        receive_maximum: int = 65_535,
+        packet_max: int = 0xFFFFFFFF,
+    ) -> None:
+        """CONNECT is accepted: packets of ``version`` are read from now on, in the name of ``session``."""
+    def write(self, packet: bytes) -> None:
+        """Append a whole packet; it is sent at the end of the turn. Nothing happens on a link that has ended."""
+    def pause(self) -> None:
+        """Look at nothing more of this link until ``resume``."""
+    def resume(self) -> None:
+        """Go on with what has come meanwhile. The caller flushes the plane afterwards."""
+    def end(self, packet: bytes = b"") -> None:
+        """Send ``packet`` and what is written already, then close. What still comes in is thrown away."""
+    def close(self) -> None:
+        """Close now. What is written and not sent is lost."""
+    @property
+    def peer_packet_max(self) -> int:
+        """The largest packet in bytes that the peer takes."""
+    def overdue(self, now: float) -> bool:
+        """Whether the peer has kept silent too long, at this deadline of the link."""
+    def take_output(self) -> bytes:
+        """All that is to be sent, as bytes; the link forgets it."""
+    def output_sent(self) -> None:
+        """What ``take_output`` gave has gone: the session's backlog moves up."""
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Handle received bytes (any buffer); they are not referred to afterwards."""
+    def lose(self, cause: str) -> None:
+        """The connection is gone: the peer closed it, or the network did."""

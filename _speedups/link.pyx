@@ -1,0 +1,464 @@
+"""One connection's protocol state: bytes in, packets handled or handed out, bytes out.
+
+PUBLISH, the acknowledgements and PINGREQ are handled here. Every other packet leaves as bytes to the
+handler, a Python object with
+
+    connect(link, body)                     the first packet, a CONNECT
+    packet(link, first, body)               a later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH
+    violation(link, code, text, rule)       the peer broke a rule: the handler ends the connection
+    lost(link, cause)                       the connection is gone, and not because the handler ended it
+    closed(link)                            the last call of all, however it ended
+
+The handler may answer at once, or pause the link and resume it later: until then nothing more of this
+link is looked at, so the order of its packets never changes.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy
+
+from noctule._speedups.buffers cimport Cursor, WriteBuffer, left, pending
+from noctule._speedups.codec cimport (
+    AUTH, CONNACK, CONNECT, DISCONNECT, FRAME_CUT, FRAME_MALFORMED, FRAME_WHOLE, LAYOUT_3, LAYOUT_5, NO_OFFSET,
+    PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE, Fault,
+    Frame, FrameResult, Layout, PublishFields, check_topic_name, read_ack, read_publish, scan_frame, write_ack,
+)
+from noctule._speedups.message cimport Message, message_of
+from noctule._speedups.outlet cimport Outlet
+from noctule._speedups.router cimport Route, Router, is_current
+from noctule._speedups.session cimport (
+    ACK_TAKEN, ACK_UNKNOWN, ACK_WRONG, AckResult, Session, find_flight, has_backlog,
+)
+
+cdef enum:
+    NO_MATCHING_SUBSCRIBERS = 0x10
+    MALFORMED_PACKET = 0x81
+    PROTOCOL_ERROR = 0x82
+    PACKET_IDENTIFIER_NOT_FOUND = 0x92
+    RECEIVE_MAXIMUM_EXCEEDED = 0x93
+    TOPIC_ALIAS_INVALID = 0x94
+    PACKET_TOO_LARGE = 0x95
+    # A packet without a payload of the peer's choosing need not be larger: SUBSCRIBE and UNSUBSCRIBE
+    # have the packet limit, and these have next to nothing.
+    ACK_BYTES_MAX = 65_536
+    NO_PACKET_MAX = 0xFFFFFFFF
+
+NEW, OPEN, ENDING, CLOSED = LINK_NEW, LINK_OPEN, LINK_ENDING, LINK_CLOSED
+
+
+cdef inline void _fault(Fault *fault, uint8_t reason_code, const char *text, const char *rule) noexcept:
+    fault.reason_code = reason_code
+    fault.text = text
+    fault.rule = rule
+
+
+@cython.no_gc
+cdef class Link(Outlet):
+    """One connection. ``wake()`` is called when there is something to send (``take_output``).
+
+    ``peer`` names the other side for the log. It refers to its session and its session to it while it
+    is open; whoever ends it (``close``, ``end``) unties them.
+    """
+
+    def __init__(self, Router router not None, handler, str peer not None):
+        self.router = router
+        self.plane = router.plane
+        self.handler = handler
+        self.peer = peer
+        self.packet_max = NO_PACKET_MAX
+        self.last_received = self.plane.now
+
+    def __dealloc__(self):
+        self._drop_buffers()
+
+    cdef void _drop_buffers(self) noexcept:
+        if self.plane is not None:
+            self.plane.pool.give_back(&self.rest)
+
+    # --- what the handlers call ---
+
+    def open(self, Session session not None, int version, uint16_t keep_alive_s,
+             uint32_t receive_maximum=65_535, uint32_t packet_max=NO_PACKET_MAX):
+        """CONNECT is accepted: packets of ``version`` are read from now on, in the name of ``session``.
+
+        The handler writes the CONNACK before, since delivery begins here [MQTT-3.2.0-1].
+        """
+        self.layout = LAYOUT_5 if version >= 5 else LAYOUT_3
+        self.packet_max = packet_max
+        self.state = LINK_OPEN
+        self.session = session
+        self.keep_alive_s = keep_alive_s
+        self.last_received = self.plane.now
+        if keep_alive_s:
+            self.plane.deadlines.schedule_at(self, self.plane.now + 1.5 * keep_alive_s)
+        else:
+            self.plane.deadlines.forget(self)
+        session.attach(self, receive_maximum)
+
+    def write(self, bytes packet not None):
+        """Append a whole packet; it is sent at the end of the turn. Nothing happens on a link that has ended."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(packet)
+        if self.state >= LINK_ENDING or size == 0:
+            return
+        memcpy(self.room(size), PyBytes_AS_STRING(packet), size)
+        self.plane.counters.packets_sent[<unsigned char>packet[0] >> 4] += 1
+
+    def pause(self):
+        """Look at nothing more of this link until ``resume``."""
+        self.is_paused = True
+
+    def resume(self):
+        """Go on with what has come meanwhile. The caller flushes the plane afterwards."""
+        cdef Cursor cursor
+        cdef WriteBuffer held
+        if not self.is_paused:
+            return
+        self.is_paused = False
+        if self.state >= LINK_ENDING:
+            return
+        # What was kept may be many packets; it is taken out so that the rest of the last can go back in.
+        held = self.rest
+        self.rest.data = NULL
+        self.rest.start = self.rest.end = self.rest.capacity = 0
+        try:
+            if pending(&held):
+                self._handle(held.data + held.start, pending(&held))
+        finally:
+            self.plane.pool.give_back(&held)
+
+    def end(self, bytes packet=b""):
+        """Send ``packet`` and what is written already, then close. What still comes in is thrown away.
+
+        The deadline of the link is the caller's: ``overdue`` says yes when it comes.
+        """
+        if self.state >= LINK_ENDING:
+            return
+        self.write(packet)
+        self._untie()
+        self.state = LINK_ENDING
+        self.plane.mark(self)
+
+    def close(self):
+        """Close now. What is written and not sent is lost."""
+        if self.state == LINK_CLOSED:
+            return
+        self._untie()
+        self.state = LINK_CLOSED
+        self.plane.deadlines.forget(self)
+        self.plane.pool.give_back(&self.out)
+        self.release_transport()
+        self.wake = None
+        self.handler.closed(self)
+        self.handler = None
+
+    def _untie(self):
+        cdef Session session = self.session
+        self.session = None
+        self._route = None
+        self._drop_buffers()
+        if session is not None and session.outlet is self:
+            session.detach()
+
+    @property
+    def peer_packet_max(self):
+        """The largest packet in bytes that the peer takes."""
+        return self.packet_max
+
+    def overdue(self, double now):
+        """Whether the peer has kept silent too long, at this deadline of the link. If not, it waits for the next."""
+        cdef double deadline
+        if self.state != LINK_OPEN:
+            return self.state != LINK_CLOSED
+        if self.keep_alive_s == 0:
+            return False
+        deadline = self.last_received + 1.5 * self.keep_alive_s     # [MQTT-3.1.2-22] [MQTT-3.1.2-24]
+        if deadline <= now:
+            return True
+        self.plane.deadlines.schedule_at(self, deadline)
+        return False
+
+    cdef int release_transport(self) except -1:
+        """Let go of whatever carries the bytes."""
+        if self.wake is not None:
+            self.wake()
+        return 0
+
+    # --- bytes out ---
+
+    cdef int flush(self) except -1:
+        if self.wake is not None:
+            self.wake()
+        return 0
+
+    def take_output(self):
+        """All that is to be sent, as bytes; the link forgets it."""
+        cdef bytes output = PyBytes_FromStringAndSize(<char *>self.out.data + self.out.start, pending(&self.out))
+        self.plane.counters.bytes_sent += pending(&self.out)
+        self.plane.pool.give_back(&self.out)
+        return output
+
+    def output_sent(self):
+        """What ``take_output`` gave has gone: the session's backlog moves up."""
+        if self.session is not None and has_backlog(self.session):
+            self.session.pump()
+
+    # --- bytes in ---
+
+    def feed(self, data):
+        """Handle received bytes (any buffer); they are not referred to afterwards."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.take(<const unsigned char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    def lose(self, str cause not None):
+        """The connection is gone: the peer closed it, or the network did."""
+        self.gone(cause)
+
+    cdef int gone(self, str cause) except -1:
+        cdef bint tell = self.state <= LINK_OPEN
+        if tell:
+            self.handler.lost(self, cause)
+        self.close()
+        return 0
+
+    cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1:
+        self.plane.counters.bytes_received += size
+        if self.state >= LINK_ENDING:
+            return 0
+        if self.is_paused:
+            return self._keep(data, size)
+        return self._handle(data, size)
+
+    cdef int _handle(self, const unsigned char *data, Py_ssize_t size) except -1:
+        cdef Cursor cursor
+        cursor.at = data
+        cursor.end = data + size
+        self._acknowledged = False
+        if pending(&self.rest):
+            if not self._complete_rest(&cursor):
+                return 0
+        self._parse(&cursor)
+        if left(&cursor) and self.state < LINK_ENDING:
+            self._keep(cursor.at, left(&cursor))
+        if self._acknowledged and self.session is not None and has_backlog(self.session):
+            self.session.pump()
+        return 0
+
+    cdef int _keep(self, const unsigned char *data, size_t size) except -1:
+        """Keep bytes until more come; the buffer grows with what has come, not with what was announced."""
+        self.plane.pool.make_room(&self.rest, size)
+        memcpy(self.rest.data + self.rest.end, data, size)
+        self.rest.end += size
+        return 0
+
+    cdef int _complete_rest(self, Cursor *cursor) except -1:
+        """Finish the packet that is kept in part, with just as many bytes as it lacks. 0 where they do not suffice."""
+        cdef Cursor kept
+        cdef Frame frame
+        cdef FrameResult result
+        cdef size_t more
+        while True:
+            kept.at = self.rest.data + self.rest.start
+            kept.end = self.rest.data + self.rest.end
+            result = scan_frame(&kept, &frame)
+            if result != FRAME_CUT:
+                break
+            if not self._size_allowed(&frame):
+                return 0
+            # Until the header is whole its end is not known: byte by byte.
+            more = 1 if frame.size == 0 else frame.size - pending(&self.rest)
+            if more > <size_t>left(cursor):
+                more = left(cursor)
+            if more == 0:
+                return 0
+            self._keep(cursor.at, more)
+            cursor.at += more
+        kept.at = self.rest.data + self.rest.start
+        self._parse(&kept)
+        if self.is_paused or self.state >= LINK_ENDING:
+            # The packet itself is done with; what follows it waits in its place.
+            if self.state < LINK_ENDING:
+                self.plane.pool.give_back(&self.rest)
+                self._keep(cursor.at, left(cursor))
+            return 0
+        self.plane.pool.give_back(&self.rest)
+        return 1
+
+    cdef bint _size_allowed(self, const Frame *frame) except -1:
+        """Whether a packet may be this large; the handler has been told where it may not."""
+        cdef Fault fault
+        cdef size_t most = self.plane.packet_max_bytes
+        if self.state == LINK_NEW:
+            if frame.first != 0x10:
+                _fault(&fault, PROTOCOL_ERROR, b"the first packet is not CONNECT", b"MQTT-3.1.0-1")
+                self._refuse(&fault)
+                return False
+            most = self.plane.connect_max_bytes
+        elif not (frame.first >> 4 == PUBLISH or frame.first >> 4 == SUBSCRIBE or frame.first >> 4 == UNSUBSCRIBE):
+            most = min(most, <size_t>ACK_BYTES_MAX)
+        if frame.size > most:
+            _fault(&fault, PACKET_TOO_LARGE, b"the packet is larger than the broker's maximum", b"MQTT-3.2.2-15")
+            self._refuse(&fault)
+            return False
+        return True
+
+    cdef int _parse(self, Cursor *cursor) except -1:
+        """Handle every whole packet; the cursor stands on what is left."""
+        cdef Frame frame
+        cdef FrameResult result
+        cdef Fault fault
+        cdef Run run
+        cdef const unsigned char *start
+        run.count = 0
+        while cursor.at < cursor.end and self.state < LINK_ENDING and not self.is_paused:
+            start = cursor.at
+            result = scan_frame(cursor, &frame)
+            if result == FRAME_MALFORMED:
+                self._flush_run(&run)
+                _fault(&fault, MALFORMED_PACKET, b"the remaining length is malformed", b"MQTT-1.5.5-1")
+                self._refuse(&fault)
+                return 0
+            if result == FRAME_CUT:
+                self._flush_run(&run)
+                self._size_allowed(&frame)
+                return 0
+            if frame.first >> 4 != PUBLISH or self.state != LINK_OPEN or frame.size > self.plane.packet_max_bytes:
+                self._flush_run(&run)
+                if not self._size_allowed(&frame):
+                    return 0
+            self.plane.counters.packets_received[frame.first >> 4] += 1
+            if not self._packet(&frame, start, &run):
+                break
+        self._flush_run(&run)
+        return 0
+
+    cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1:
+        """Handle one packet; 0 where the link stops here."""
+        cdef Fault fault
+        cdef int packet_type = frame.first >> 4
+        self.last_received = self.plane.now
+        if self.state == LINK_NEW:
+            self.handler.connect(self, PyBytes_FromStringAndSize(<const char *>frame.body.at, left(&frame.body)))
+            return 1
+        if packet_type == PUBLISH:
+            return self._publish(frame, start, run)
+        if PUBACK <= packet_type <= PUBCOMP:
+            return self._acknowledgement(frame)
+        if packet_type == PINGREQ:
+            if frame.first != 0xC0 or left(&frame.body):
+                _fault(&fault, MALFORMED_PACKET, b"PINGREQ has flags or a body", b"MQTT-2.1.3-1")
+                return self._refuse(&fault)
+            memcpy(self.room(2), b"\xD0\x00", 2)        # [MQTT-3.12.4-1]
+            self.plane.counters.packets_sent[PINGRESP] += 1
+            return 1
+        if packet_type == 0 or (packet_type == AUTH and self.layout == LAYOUT_3):
+            _fault(&fault, MALFORMED_PACKET, b"the packet type is reserved", b"MQTT-2.1.3-1")
+            return self._refuse(&fault)
+        if packet_type in (CONNACK, SUBACK, UNSUBACK, PINGRESP):
+            _fault(&fault, PROTOCOL_ERROR, b"the packet type is one that only a server sends", b"")
+            return self._refuse(&fault)
+        if frame.first & 0x0F != (2 if packet_type == SUBSCRIBE or packet_type == UNSUBSCRIBE else 0):
+            _fault(&fault, MALFORMED_PACKET, b"the packet has reserved flags", b"MQTT-2.1.3-1")
+            return self._refuse(&fault)
+        self.handler.packet(self, frame.first,
+                            PyBytes_FromStringAndSize(<const char *>frame.body.at, left(&frame.body)))
+        return 1
+
+    cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1:
+        cdef PublishFields fields
+        cdef Fault fault
+        cdef int targets
+        if read_publish(frame.first, frame.body, <Layout>self.layout, False, &fields, &fault) < 0:
+            self._flush_run(run)
+            return self._refuse(&fault)
+        if fields.properties.alias_offset != NO_OFFSET:
+            self._flush_run(run)
+            _fault(&fault, TOPIC_ALIAS_INVALID, b"a Topic Alias above the broker's maximum of 0", b"MQTT-3.3.2-9")
+            return self._refuse(&fault)
+        if self._route is None or not is_current(self.router, self._route, fields.parts.topic, fields.parts.topic_size):
+            self._flush_run(run)
+            if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, &fault) < 0:
+                return self._refuse(&fault)
+            self._route = self.router.route_of(fields.parts.topic, fields.parts.topic_size)
+        self.plane.counters.publish_bytes_received += fields.parts.payload_size
+        if fields.qos == 0 and not fields.retain:
+            if run.count == 0:
+                run.start = start
+                run.payload_bytes = 0
+            run.end = frame.body.end
+            run.count += 1
+            run.payload_bytes += fields.parts.payload_size
+            return 1
+        self._flush_run(run)
+        if fields.qos == 2:
+            if self.session.received.count >= self.plane.receive_maximum \
+                    and find_flight(&self.session.received, fields.packet_id) == NULL:
+                _fault(&fault, RECEIVE_MAXIMUM_EXCEEDED, b"more unreleased QoS 2 messages than the Receive Maximum",
+                       b"MQTT-3.3.4-7")
+                return self._refuse(&fault)
+            # Delivered when it is released; until then the identifier stands for it [MQTT-4.3.3-10].
+            if find_flight(&self.session.received, fields.packet_id) == NULL:
+                self.session.hold(fields.packet_id, message_of(&fields, self.plane.now))
+            return self._acknowledge(PUBREC, fields.packet_id, 0 if self._route.count else NO_MATCHING_SUBSCRIBERS)
+        targets = self.router.publish(self._route, &fields, None, self.session)
+        if fields.qos == 1:
+            return self._acknowledge(PUBACK, fields.packet_id, 0 if targets else NO_MATCHING_SUBSCRIBERS)
+        return 1
+
+    cdef int _flush_run(self, Run *run) except -1:
+        cdef uint32_t count = run.count
+        if count:
+            run.count = 0
+            self.router.publish_run(self._route, run.start, run.end - run.start, count, run.payload_bytes,
+                                    <Layout>self.layout, self.session)
+        return 0
+
+    cdef int _acknowledgement(self, Frame *frame) except -1:
+        cdef uint16_t packet_id = 0
+        cdef uint8_t reason_code = 0
+        cdef Cursor properties
+        cdef Fault fault
+        cdef AckResult result
+        cdef Message message
+        cdef int packet_type = frame.first >> 4
+        if read_ack(frame.first, frame.body, <Layout>self.layout, &packet_id, &reason_code, &properties, &fault) < 0:
+            return self._refuse(&fault)
+        if packet_type == PUBREL:
+            message = self.session.release(packet_id)
+            if message is None:
+                # Released before, or never received: the peer may forget it either way.
+                return self._acknowledge(PUBCOMP, packet_id, PACKET_IDENTIFIER_NOT_FOUND)
+            self.router.publish_message(message, self.session)
+            return self._acknowledge(PUBCOMP, packet_id, 0)
+        if packet_type == PUBACK:
+            result = self.session.puback(packet_id)
+        elif packet_type == PUBREC:
+            result = self.session.pubrec(packet_id, reason_code >= 0x80)
+            if result != ACK_WRONG and reason_code < 0x80:
+                self._acknowledge(PUBREL, packet_id, 0 if result == ACK_TAKEN else PACKET_IDENTIFIER_NOT_FOUND)
+        else:
+            result = self.session.pubcomp(packet_id)
+        if result == ACK_WRONG:
+            _fault(&fault, PROTOCOL_ERROR, b"an acknowledgement of another kind than the packet identifier awaits", b"")
+            return self._refuse(&fault)
+        if result == ACK_TAKEN:
+            self._acknowledged = True
+        return 1
+
+    cdef int _acknowledge(self, int packet_type, uint16_t packet_id, uint8_t reason_code) except -1:
+        cdef size_t size = 5 if self.layout == LAYOUT_5 and reason_code else 4
+        write_ack(self.room(size), packet_type, packet_id, <Layout>self.layout, reason_code)
+        self.plane.counters.packets_sent[packet_type] += 1
+        return 1
+
+    cdef int _refuse(self, Fault *fault) except -1:
+        """Tell the handler that the peer broke a rule; 0: the link stops here."""
+        self.handler.violation(self, fault.reason_code, fault.text.decode(), fault.rule.decode())
+        if self.state < LINK_ENDING:
+            self.close()        # the handler has to end it; should it not, nothing more is read all the same
+        return 0

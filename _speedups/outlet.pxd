@@ -1,0 +1,50 @@
+"""The write side of a connection, and what one turn of the data plane has touched."""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from noctule._speedups.buffers cimport BufferPool, WriteBuffer, pending
+from noctule._speedups.deadlines cimport Deadlines, Timed
+
+# Plain integers, counted where the event is; read by whoever reports them.
+cdef struct Counters:
+    uint64_t bytes_received
+    uint64_t bytes_sent
+    uint64_t packets_received[16]       # by packet type
+    uint64_t packets_sent[16]
+    uint64_t publish_bytes_received     # payload bytes
+    uint64_t publish_bytes_sent
+    uint64_t dropped_slow_reader        # QoS 0 past a link's write limit
+    uint64_t dropped_offline            # QoS 0 for a session that is not connected
+    uint64_t dropped_queue_full         # past a session's queue limits
+    uint64_t dropped_expired            # Message Expiry Interval ran out in a queue
+    uint64_t dropped_too_large          # above the receiver's Maximum Packet Size
+
+cdef class Plane:
+    cdef BufferPool pool
+    cdef readonly Deadlines deadlines
+    cdef Counters counters
+    cdef readonly double now
+    cdef size_t write_max_bytes
+    cdef size_t packet_max_bytes
+    cdef size_t connect_max_bytes
+    cdef uint32_t queue_max_messages
+    cdef size_t queue_max_bytes
+    cdef uint32_t inflight_max
+    cdef uint32_t receive_maximum
+    cdef int levels_max
+    cdef PyObject **_dirty
+    cdef Py_ssize_t _dirty_count
+    cdef Py_ssize_t _dirty_capacity
+    cdef bint _is_flushing
+    cdef int mark(self, Outlet outlet) except -1
+    cdef int flush_dirty(self) except -1
+
+cdef class Outlet(Timed):
+    cdef Plane plane
+    cdef WriteBuffer out
+    cdef uint32_t packet_max            # of the peer: its Maximum Packet Size
+    cdef uint8_t layout                 # codec.Layout
+    cdef bint is_dirty
+    cdef unsigned char *room(self, size_t size) except NULL
+    cdef int flush(self) except -1

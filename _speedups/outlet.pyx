@@ -1,0 +1,137 @@
+"""The write side of a connection, and what one turn of the data plane has touched.
+
+A turn reads many packets and appends what they cause to the buffers of many connections; each of
+these joins the plane's dirty list once, and the list is flushed at the end of the turn: one system
+call for each connection, however much it was sent.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdlib cimport free, realloc
+from libc.string cimport memmove, memset
+
+from noctule._speedups.buffers cimport BufferPool
+from noctule._speedups.deadlines cimport Deadlines, Timed
+
+
+cdef class Plane:
+    """What the links of one broker share: buffers, the dirty list, counters, limits, the time.
+
+    Limits are in bytes and messages as their names say; ``now`` is the time on the broker's clock in
+    seconds, set by whoever feeds (``begin_turn``), so that a turn reads the clock once.
+    """
+
+    def __init__(self, *, size_t write_max_bytes, size_t packet_max_bytes, size_t connect_max_bytes,
+                 uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
+                 uint32_t receive_maximum, int levels_max):
+        memset(&self.counters, 0, sizeof(self.counters))
+        self.pool = BufferPool()
+        self.deadlines = Deadlines()
+        self.write_max_bytes = write_max_bytes
+        self.packet_max_bytes = packet_max_bytes
+        self.connect_max_bytes = connect_max_bytes
+        self.queue_max_messages = queue_max_messages
+        self.queue_max_bytes = queue_max_bytes
+        self.inflight_max = inflight_max
+        self.receive_maximum = receive_maximum
+        self.levels_max = levels_max
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self._dirty_count):
+            Py_DECREF(<object>self._dirty[i])
+        free(self._dirty)
+
+    def begin_turn(self, double now):
+        """Set the time that everything until the next call happens at."""
+        self.now = now
+
+    cdef int mark(self, Outlet outlet) except -1:
+        """Have the outlet flushed at the end of the turn."""
+        cdef Py_ssize_t capacity
+        cdef PyObject **dirty
+        if outlet.is_dirty:
+            return 0
+        if self._dirty_count == self._dirty_capacity:
+            capacity = self._dirty_capacity * 2 if self._dirty_capacity else 64
+            dirty = <PyObject **>realloc(self._dirty, capacity * sizeof(PyObject *))
+            if dirty == NULL:
+                raise MemoryError()
+            self._dirty = dirty
+            self._dirty_capacity = capacity
+        Py_INCREF(outlet)
+        self._dirty[self._dirty_count] = <PyObject *>outlet
+        self._dirty_count += 1
+        outlet.is_dirty = True
+        return 0
+
+    cdef int flush_dirty(self) except -1:
+        """Flush every outlet on the list, and those that join it meanwhile (a will, a queue that moves on)."""
+        cdef Py_ssize_t done = 0
+        cdef Outlet outlet
+        if self._is_flushing:
+            return 0            # asked for by what a flush has caused: the list is being worked through
+        self._is_flushing = True
+        try:
+            while done < self._dirty_count:
+                outlet = <Outlet>self._dirty[done]
+                Py_DECREF(outlet)
+                done += 1
+                outlet.is_dirty = False
+                outlet.flush()
+        finally:
+            # What stands behind an error stays for the next call.
+            self._dirty_count -= done
+            memmove(self._dirty, self._dirty + done, self._dirty_count * sizeof(PyObject *))
+            self._is_flushing = False
+        return 0
+
+    def flush(self):
+        """Send what the turn has written."""
+        self.flush_dirty()
+
+    @property
+    def counts(self):
+        """The counters as a dict; ``packets_received`` and ``packets_sent`` are tuples by packet type."""
+        return {
+            "bytes_received": self.counters.bytes_received,
+            "bytes_sent": self.counters.bytes_sent,
+            "packets_received": tuple(self.counters.packets_received[i] for i in range(16)),
+            "packets_sent": tuple(self.counters.packets_sent[i] for i in range(16)),
+            "publish_bytes_received": self.counters.publish_bytes_received,
+            "publish_bytes_sent": self.counters.publish_bytes_sent,
+            "dropped_slow_reader": self.counters.dropped_slow_reader,
+            "dropped_offline": self.counters.dropped_offline,
+            "dropped_queue_full": self.counters.dropped_queue_full,
+            "dropped_expired": self.counters.dropped_expired,
+            "dropped_too_large": self.counters.dropped_too_large,
+        }
+
+
+@cython.no_gc
+cdef class Outlet(Timed):
+    """The write side of one connection."""
+
+    def __dealloc__(self):
+        if self.plane is not None:
+            self.plane.pool.give_back(&self.out)
+
+    cdef unsigned char *room(self, size_t size) except NULL:
+        """Where to write the next ``size`` bytes, all of them: they count as written. Joins the dirty list."""
+        cdef unsigned char *at
+        self.plane.pool.make_room(&self.out, size)
+        if not self.is_dirty:
+            self.plane.mark(self)
+        at = self.out.data + self.out.end
+        self.out.end += size
+        return at
+
+    cdef int flush(self) except -1:
+        """Send what has been written, as far as it goes; what is left goes when the peer takes it."""
+        return 0
+
+    @property
+    def pending_bytes(self):
+        """Written and not yet sent."""
+        return self.out.end - self.out.start

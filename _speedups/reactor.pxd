@@ -1,0 +1,37 @@
+"""One epoll set for all plain sockets: read, feed, flush what is dirty."""
+
+from cpython.object cimport PyObject
+
+from noctule._speedups.link cimport Link
+from noctule._speedups.outlet cimport Plane
+
+cdef class SocketLink(Link):
+    cdef Reactor reactor
+    cdef int fd
+    cdef bint _wants_write          # the kernel's buffer is full: flush when epoll says so
+    cdef bint _reads                # the epoll set reports what comes in
+    cdef bint _may_read(self) noexcept
+    cdef int _receive(self) except -1
+    cdef int _send_pending(self) except -1
+    cdef int _set_interest(self, bint reads, bint writes) except -1
+    cdef int _finish(self) except -1
+
+cdef class Watch:
+    cdef object callback
+
+cdef class Reactor:
+    cdef readonly Plane plane
+    cdef int _epoll
+    cdef unsigned char *_scratch
+    cdef void *_events
+    cdef list _closed               # links that an event of this turn may still name
+    cdef object _log_error
+    cdef readonly Py_ssize_t link_count
+    cdef bint _in_turn
+    cdef bint _can_linger
+    cdef public bint yield_soon     # a task of the nursery has something to do: end the turn
+    cdef dict _watches
+    cdef int _flush(self) except -1
+    cdef int _call(self, Watch watch) except -1
+    cdef int _work(self, int count) except -1
+    cdef int _guarded(self, SocketLink link, unsigned int flags) except -1

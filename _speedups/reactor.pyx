@@ -1,0 +1,353 @@
+"""One epoll set for all plain sockets: read, feed, flush what is dirty. Linux only.
+
+The set's own descriptor is what a trio task waits on: one waiter for all sockets. A turn drains it and,
+before it gives the thread back, lingers for some tens of microseconds: what arrives meanwhile is handled
+without a trip through trio's loop, under a budget that keeps the other tasks alive.
+"""
+
+import errno
+import os
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint32_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+
+from noctule._speedups.buffers cimport pending
+from noctule._speedups.link cimport LINK_CLOSED, LINK_ENDING, LINK_OPEN, Link
+from noctule._speedups.outlet cimport Plane
+from noctule._speedups.session cimport has_backlog
+
+cdef extern from *:
+    """
+    #define _GNU_SOURCE_NOCTULE
+    #include <errno.h>
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #include <sys/epoll.h>
+    #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+    #ifndef SYS_epoll_pwait2
+    #define SYS_epoll_pwait2 441
+    #endif
+    /* Not through the C library, which knows the call from version 2.35 on only. */
+    static int noctule_epoll_linger(int set, struct epoll_event *events, int most, long nanoseconds) {
+        struct timespec wait = {0, nanoseconds};
+        return (int)syscall(SYS_epoll_pwait2, set, events, most, &wait, NULL, 0);
+    }
+    static double noctule_clock(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+    }
+    static void noctule_no_delay(int fd) {
+        int on = 1;
+        /* Fails on what is not TCP, where there is nothing to switch off. */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    """
+    ctypedef union epoll_data_t:
+        void *ptr
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int set, int operation, int fd, epoll_event *event)
+    int epoll_wait(int set, epoll_event *events, int most, int timeout)
+    int noctule_epoll_linger(int set, epoll_event *events, int most, long nanoseconds) nogil
+    double noctule_clock()
+    void noctule_no_delay(int fd)
+    ssize_t recv(int fd, void *buffer, size_t size, int flags)
+    ssize_t send(int fd, const void *buffer, size_t size, int flags)
+    int shutdown(int fd, int how)
+    int close(int fd)
+    int c_errno "errno"
+    int EAGAIN, EWOULDBLOCK, EINTR, ENOSYS, EPERM
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+    int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
+
+cdef enum:
+    # What one recv takes: large enough that a flood costs few system calls, small enough that it
+    # and what it becomes stay in the second-level cache.
+    SCRATCH_BYTES = 131_072
+    EVENTS_MAX = 512
+    # One flush sends this often at most while the session's backlog refills the buffer.
+    SENDS_MAX = 8
+
+# How long a turn may hold the thread before trio's other tasks get theirs.
+cdef double TURN_BUDGET_S = 0.001
+cdef double TURN_BUDGET_LONG_S = 0.01
+# How long it waits in place for the next event. A wait of less than the system's tick costs a programming
+# of the timer (several microseconds on a virtual machine), so it is long unless somebody else is in a hurry.
+cdef long LINGER_NS = 80_000
+cdef long LINGER_LONG_NS = 3_000_000
+
+
+@cython.no_gc
+cdef class SocketLink(Link):
+    """A link over a plain stream socket, read and written by the reactor."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.fd = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+
+    cdef int release_transport(self) except -1:
+        cdef int fd = self.fd
+        if fd < 0:
+            return 0
+        self.fd = -1
+        epoll_ctl(self.reactor._epoll, EPOLL_CTL_DEL, fd, NULL)
+        close(fd)
+        self.reactor.link_count -= 1
+        # An event of this turn may name the link still: its reference goes when the turn ends.
+        self.reactor._closed.append(self)
+        Py_DECREF(self)
+        return 0
+
+    cdef int _set_interest(self, bint reads, bint writes) except -1:
+        cdef epoll_event event
+        if self.fd < 0 or (reads == self._reads and writes == self._wants_write):
+            return 0
+        event.events = (EPOLLIN if reads else <uint32_t>0) | (EPOLLOUT if writes else <uint32_t>0)
+        event.data.ptr = <void *>self
+        if epoll_ctl(self.reactor._epoll, EPOLL_CTL_MOD, self.fd, &event) < 0:
+            raise OSError(c_errno, os.strerror(c_errno))
+        self._reads = reads
+        self._wants_write = writes
+        return 0
+
+    cdef bint _may_read(self) noexcept:
+        """Not while a packet waits for a decision, nor while the link's own answers pile up unread."""
+        if self.state >= LINK_ENDING:
+            return True         # what comes is thrown away; the end of it is what is waited for
+        return not self.is_paused and \
+            pending(&self.out) <= self.plane.write_max_bytes * (<size_t>2 if self._reads else <size_t>1)
+
+    cdef int _receive(self) except -1:
+        """Read once and feed what came."""
+        cdef ssize_t size = recv(self.fd, self.reactor._scratch, SCRATCH_BYTES, MSG_DONTWAIT)
+        if size > 0:
+            self.take(self.reactor._scratch, size)
+            if not self._may_read():
+                self._set_interest(False, self._wants_write)
+            return 0
+        if size == 0:
+            self.gone("the peer closed the connection")
+        elif c_errno != EAGAIN and c_errno != EWOULDBLOCK and c_errno != EINTR:
+            self.gone(os.strerror(c_errno))
+        return 0
+
+    def resume(self):
+        Link.resume(self)
+        if self.fd >= 0:
+            self._set_interest(self._may_read(), self._wants_write)
+
+    cdef int flush(self) except -1:
+        cdef int sends
+        if self.fd < 0:
+            return 0
+        for sends in range(SENDS_MAX):
+            if pending(&self.out) and not self._send_pending():
+                return 0
+            if self.session is None or not has_backlog(self.session):
+                break
+            self.session.pump()
+            if pending(&self.out) == 0:
+                break           # the window is full
+        self._set_interest(self._may_read(), pending(&self.out) != 0)
+        if self.state == LINK_ENDING and pending(&self.out) == 0:
+            self._finish()
+        return 0
+
+    cdef int _send_pending(self) except -1:
+        """Send all; 0 where it did not all go, or the connection is gone."""
+        cdef ssize_t size
+        while True:
+            size = send(self.fd, self.out.data + self.out.start, pending(&self.out), MSG_DONTWAIT | MSG_NOSIGNAL)
+            if size >= 0 or c_errno != EINTR:
+                break
+        if size < 0:
+            if c_errno == EAGAIN or c_errno == EWOULDBLOCK:
+                self._set_interest(self._may_read(), True)
+            else:
+                self.gone(os.strerror(c_errno))
+            return 0
+        self.plane.counters.bytes_sent += size
+        self.out.start += size
+        if pending(&self.out):
+            self._set_interest(self._may_read(), True)
+            return 0
+        self.plane.pool.give_back(&self.out)
+        return 1
+
+    cdef int _finish(self) except -1:
+        """All is sent: say so, and wait for the peer to close; a close now would take back what it has not read."""
+        if shutdown(self.fd, SHUT_WR) < 0:
+            self.close()
+        return 0
+
+    @property
+    def fileno(self):
+        """The socket's descriptor; -1 once it is closed."""
+        return self.fd
+
+
+cdef class Watch:
+    """What is called when a descriptor that is no link's becomes readable."""
+
+
+cdef class Reactor:
+    """The epoll set, and a turn of it. ``log_error(link)`` is called inside ``except`` when a link's handling
+    fails by a fault of ours: that link is closed, the others go on."""
+
+    def __cinit__(self):
+        self._epoll = -1
+
+    def __init__(self, Plane plane not None, log_error):
+        self.plane = plane
+        self._closed = []
+        self._watches = {}
+        self._log_error = log_error
+        self._can_linger = True
+        self._scratch = <unsigned char *>malloc(SCRATCH_BYTES)
+        self._events = calloc(EVENTS_MAX, sizeof(epoll_event))
+        if self._scratch == NULL or self._events == NULL:
+            raise MemoryError()
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            raise OSError(c_errno, os.strerror(c_errno))
+
+    def __dealloc__(self):
+        if self._epoll >= 0:
+            close(self._epoll)
+        free(self._scratch)
+        free(self._events)
+
+    def fileno(self):
+        """The epoll set's descriptor: readable when a turn has work."""
+        return self._epoll
+
+    def close(self):
+        """Close the set. Every link has been closed before."""
+        if self._epoll >= 0:
+            close(self._epoll)
+            self._epoll = -1
+
+    def add(self, SocketLink link not None, int fd):
+        """Take over a connected socket, non-blocking or not: it is the link's from now on, also on failure."""
+        cdef epoll_event event
+        link.fd = fd
+        link.reactor = self
+        noctule_no_delay(fd)
+        event.events = EPOLLIN
+        event.data.ptr = <void *>link
+        if epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+            error = OSError(c_errno, os.strerror(c_errno))
+            link.fd = -1
+            close(fd)
+            raise error
+        link._reads = True
+        # The set's own reference: given back by release_transport.
+        Py_INCREF(link)
+        self.link_count += 1
+
+    def watch(self, int fd, callback not None):
+        """Call ``callback()`` in every turn that finds ``fd`` readable, until ``unwatch``: for listening sockets,
+        so that a turn that lingers is not blind to new connections. OSError where it cannot be watched."""
+        cdef epoll_event event
+        watch = Watch.__new__(Watch)
+        (<Watch>watch).callback = callback
+        event.events = EPOLLIN
+        # Links are aligned objects: a set lowest bit says that this is none.
+        event.data.ptr = <void *>(<uintptr_t><void *>watch | 1)
+        if epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+            raise OSError(c_errno, os.strerror(c_errno))
+        self._watches[fd] = watch
+
+    def unwatch(self, int fd):
+        """Watch ``fd`` no more."""
+        if self._watches.pop(fd, None) is not None:
+            epoll_ctl(self._epoll, EPOLL_CTL_DEL, fd, NULL)
+
+    def turn(self, double now, bint linger_long=True):
+        """Handle what has come and what comes within the budget; ``now``: the broker's clock, in seconds.
+
+        ``linger_long``: nobody else in this thread waits for anything but the reactor's own descriptors.
+        """
+        cdef double start = noctule_clock()
+        cdef double spent
+        cdef int count
+        cdef bint first = True
+        cdef long wait_ns = LINGER_LONG_NS if linger_long else LINGER_NS
+        cdef double budget_s = TURN_BUDGET_LONG_S if linger_long else TURN_BUDGET_S
+        self._in_turn = True
+        self.yield_soon = False
+        try:
+            self.plane.now = now
+            while True:
+                if first or not self._can_linger:
+                    count = epoll_wait(self._epoll, <epoll_event *>self._events, EVENTS_MAX, 0)
+                else:
+                    with nogil:
+                        count = noctule_epoll_linger(self._epoll, <epoll_event *>self._events, EVENTS_MAX, wait_ns)
+                    if count < 0 and c_errno != EINTR:
+                        self._can_linger = False        # an old kernel, or one that forbids the call
+                first = False
+                if count <= 0:
+                    break
+                spent = noctule_clock() - start
+                self.plane.now = now + spent
+                self._work(count)
+                if self.yield_soon or spent > budget_s:
+                    break
+        finally:
+            self._in_turn = False
+            if self._closed:
+                self._closed.clear()
+
+    cdef int _work(self, int count) except -1:
+        cdef int i
+        cdef epoll_event *events = <epoll_event *>self._events
+        for i in range(count):
+            if <uintptr_t>events[i].data.ptr & 1:
+                self._call(<Watch><void *>(<uintptr_t>events[i].data.ptr - 1))
+            else:
+                self._guarded(<SocketLink>events[i].data.ptr, events[i].events)
+        self._flush()
+        return 0
+
+    cdef int _call(self, Watch watch) except -1:
+        try:
+            watch.callback()
+        except Exception:
+            self._log_error(None)
+        return 0
+
+    cdef int _guarded(self, SocketLink link, unsigned int flags) except -1:
+        if link.fd < 0:
+            return 0            # closed earlier in this turn
+        try:
+            if flags & (EPOLLIN | EPOLLERR | EPOLLHUP):
+                link._receive()
+            if flags & EPOLLOUT and link.fd >= 0:
+                link.flush()
+        except Exception:
+            self._log_error(link)
+            link.lose("an error of the broker's")
+        return 0
+
+    cdef int _flush(self) except -1:
+        while True:
+            try:
+                self.plane.flush_dirty()
+            except Exception:
+                self._log_error(None)
+            else:
+                return 0

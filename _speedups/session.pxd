@@ -1,0 +1,98 @@
+"""One session's delivery state: packet identifiers, what is in flight, what is queued, what QoS 2 has received."""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from noctule._speedups.message cimport Message
+from noctule._speedups.outlet cimport Outlet, Plane
+from noctule._speedups.topics cimport Subscriber
+
+# How a message is delivered, as bits.
+cdef enum:
+    DELIVER_RETAIN = 1      # with the RETAIN flag
+    DELIVER_EXEMPT = 2      # retained messages for a new subscription: not counted against the queue's limits
+    IN_WINDOW = 128         # of a flight: it was sent on this connection and counts in ``in_flight``
+
+cdef struct Delivery:
+    PyObject *message
+    PyObject *more          # bytes: properties of this delivery alone (Subscription Identifiers), or NULL
+    uint8_t qos
+    uint8_t flags
+
+cdef enum FlightState:
+    AWAIT_PUBACK = 1
+    AWAIT_PUBREC = 2
+    AWAIT_PUBCOMP = 3
+    RECEIVED = 4            # a QoS 2 message of the peer's that has not been released
+
+# One packet identifier in use. ``order`` tells which of two flights was sent first.
+cdef struct Flight:
+    PyObject *message
+    PyObject *more
+    uint32_t order
+    uint16_t packet_id      # 0: the slot is free
+    uint8_t flags
+    uint8_t state
+
+cdef struct FlightTable:
+    Flight *slots
+    uint32_t count
+    uint8_t bits            # the table has 2 ** bits slots
+
+cdef Flight *find_flight(FlightTable *table, uint16_t packet_id) noexcept
+cdef Flight *add_flight(FlightTable *table, uint16_t packet_id) except NULL
+cdef void remove_flight(FlightTable *table, Flight *flight) noexcept
+cdef void clear_flights(FlightTable *table) noexcept
+
+# What the session makes of an acknowledgement.
+cdef enum AckResult:
+    ACK_TAKEN = 0
+    ACK_UNKNOWN = 1         # no such packet identifier in flight
+    ACK_WRONG = 2           # the identifier belongs to a flow of another kind
+
+cdef class Session(Subscriber):
+    cdef readonly str client_id
+    cdef public object owner
+    cdef public object will
+    cdef public uint32_t expiry_interval_s
+    cdef public double ends_at          # of a session without connection, on the broker's clock
+    cdef public double will_due_at      # of a Will that is delayed
+    cdef readonly Outlet outlet
+    cdef Plane plane
+    cdef FlightTable sent
+    cdef FlightTable received
+    cdef Delivery *_queue               # a ring
+    cdef uint32_t _queue_capacity       # a power of two, or 0
+    cdef uint32_t _queue_head
+    cdef readonly uint32_t queued
+    cdef uint32_t exempt                # of the queued: those not counted against the limits
+    cdef readonly uint64_t queued_bytes
+    cdef uint16_t *_resend              # packet identifiers to send again, in order
+    cdef uint32_t _resend_count
+    cdef uint32_t _resend_next
+    cdef uint32_t window                # how many QoS 1 and 2 messages may be unacknowledged
+    cdef readonly uint32_t in_flight    # how many are, on this connection
+    cdef uint32_t _order
+    cdef uint16_t _last_packet_id
+    cdef readonly uint32_t dropped
+    cdef uint64_t route_mark            # router: the route being built that has this session already
+    cdef uint32_t route_index
+    cdef void _drop_queue(self) noexcept
+    cdef void _drop_queued_qos0(self) noexcept
+    cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1
+    cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1
+    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1
+    cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *more, uint16_t packet_id,
+                    bint dup) except -1
+    cdef int _send_again(self) except -1
+    cdef uint16_t _next_packet_id(self) noexcept
+    cdef int pump(self) except -1
+    cdef void _landed(self, Flight *flight) noexcept
+    cdef AckResult puback(self, uint16_t packet_id) noexcept
+    cdef AckResult pubrec(self, uint16_t packet_id, bint refused) noexcept
+    cdef AckResult pubcomp(self, uint16_t packet_id) noexcept
+    cdef int hold(self, uint16_t packet_id, Message message) except -1
+    cdef Message release(self, uint16_t packet_id)
+
+cdef inline bint has_backlog(Session session) noexcept:
+    return session.queued != 0 or session._resend != NULL

@@ -1,0 +1,458 @@
+"""One session's delivery state: packet identifiers, what is in flight, what is queued, what QoS 2 has received."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.string cimport memcpy, memset
+
+from noctule._speedups.buffers cimport pending
+from noctule._speedups.codec cimport (
+    ACK_SIZE_MAX, LAYOUT_5, PUBLISH, PUBREL, Layout, Parts, publish_size, write_ack, write_publish,
+)
+from noctule._speedups.message cimport Message, is_expired, parts_of, seconds_left, size_of
+from noctule._speedups.outlet cimport Outlet, Plane
+
+# A queue is moved into the write buffer this far at a time, so that a long backlog does not
+# become a long buffer: the rest follows as the peer reads.
+cdef enum:
+    PUMP_BYTES = 262_144
+
+
+# --- the table of packet identifiers -----------------------------------------------------
+# Open addressing, at most half full, with the golden ratio as the hash: identifiers that follow each
+# other spread evenly, and ones that a peer chooses badly cost it a longer search in its own table.
+
+cdef inline uint32_t _slot_of(FlightTable *table, uint16_t packet_id) noexcept:
+    return (<uint32_t>(packet_id * <uint32_t>40_503) & 0xFFFF) >> (16 - table.bits)
+
+
+cdef Flight *find_flight(FlightTable *table, uint16_t packet_id) noexcept:
+    """The flight with this packet identifier; NULL where there is none."""
+    cdef uint32_t mask, slot
+    if table.count == 0 or packet_id == 0:
+        return NULL
+    mask = (<uint32_t>1 << table.bits) - 1
+    slot = _slot_of(table, packet_id)
+    while table.slots[slot].packet_id != packet_id:
+        if table.slots[slot].packet_id == 0:
+            return NULL
+        slot = (slot + 1) & mask
+    return &table.slots[slot]
+
+
+cdef Flight *_place(FlightTable *table, uint16_t packet_id) noexcept:
+    cdef uint32_t mask = (<uint32_t>1 << table.bits) - 1
+    cdef uint32_t slot = _slot_of(table, packet_id)
+    while table.slots[slot].packet_id != 0:
+        slot = (slot + 1) & mask
+    table.slots[slot].packet_id = packet_id
+    return &table.slots[slot]
+
+
+cdef Flight *add_flight(FlightTable *table, uint16_t packet_id) except NULL:
+    """An empty flight with this packet identifier, which must not be in the table."""
+    cdef Flight *old = table.slots
+    cdef Flight *place
+    cdef uint32_t i, old_size = (<uint32_t>1 << table.bits) if old != NULL else 0
+    if (table.count + 1) * 2 > old_size and table.bits < 16:
+        table.slots = <Flight *>calloc(old_size * 2 if old_size else 8, sizeof(Flight))
+        if table.slots == NULL:
+            table.slots = old
+            raise MemoryError()
+        table.bits = table.bits + 1 if old_size else 3
+        for i in range(old_size):
+            if old[i].packet_id != 0:
+                place = _place(table, old[i].packet_id)
+                place[0] = old[i]
+        free(old)
+    table.count += 1
+    return _place(table, packet_id)
+
+
+cdef void remove_flight(FlightTable *table, Flight *flight) noexcept:
+    """Drop the flight and what it refers to."""
+    cdef uint32_t mask = (<uint32_t>1 << table.bits) - 1
+    cdef uint32_t hole = <uint32_t>(flight - table.slots)
+    cdef uint32_t slot = hole
+    cdef uint32_t home
+    cdef PyObject *message = flight.message
+    cdef PyObject *more = flight.more
+    table.count -= 1
+    while True:
+        slot = (slot + 1) & mask
+        if table.slots[slot].packet_id == 0:
+            break
+        home = _slot_of(table, table.slots[slot].packet_id)
+        if ((slot - home) & mask) >= ((slot - hole) & mask):
+            table.slots[hole] = table.slots[slot]
+            hole = slot
+    memset(&table.slots[hole], 0, sizeof(Flight))
+    if table.count == 0 and table.bits > 8:
+        free(table.slots)       # a burst is over: give its table back
+        table.slots = NULL
+        table.bits = 0
+    Py_XDECREF(message)
+    Py_XDECREF(more)
+
+
+cdef void clear_flights(FlightTable *table) noexcept:
+    """Drop all flights, and the table."""
+    cdef uint32_t i
+    if table.slots != NULL:
+        for i in range(<uint32_t>1 << table.bits):
+            if table.slots[i].packet_id != 0:
+                Py_XDECREF(table.slots[i].message)
+                Py_XDECREF(table.slots[i].more)
+        free(table.slots)
+    table.slots = NULL
+    table.bits = 0
+    table.count = 0
+
+
+cdef int _by_order(const void *left, const void *right) noexcept nogil:
+    cdef int32_t difference = <int32_t>((<const Flight *>left).order - (<const Flight *>right).order)
+    return -1 if difference < 0 else 1 if difference > 0 else 0
+
+
+# --- the session -------------------------------------------------------------------------
+
+@cython.no_gc
+cdef class Session(Subscriber):
+    """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
+
+    ``owner``: the identity that created it. ``will``: the Will that is armed, or None.
+    ``expiry_interval_s``: how long it outlives its connection; 0: not at all; 0xFFFFFFFF: for good.
+    ``outlet``: the connection it has now, or None. What it refers to in Python must not refer back.
+    """
+
+    def __init__(self, Plane plane not None, str client_id not None):
+        self.plane = plane
+        self.client_id = client_id
+
+    def __dealloc__(self):
+        self._drop_queue()
+        clear_flights(&self.sent)
+        clear_flights(&self.received)
+        free(self._resend)
+
+    cdef void _drop_queue(self) noexcept:
+        cdef Delivery *delivery
+        while self.queued:
+            delivery = &self._queue[self._queue_head]
+            self._queue_head = (self._queue_head + 1) & (self._queue_capacity - 1)
+            self.queued -= 1
+            Py_DECREF(<object>delivery.message)
+            Py_XDECREF(delivery.more)
+        free(self._queue)
+        self._queue = NULL
+        self._queue_capacity = self._queue_head = 0
+        self.exempt = 0
+        self.queued_bytes = 0
+
+    cdef void _drop_queued_qos0(self) noexcept:
+        cdef uint32_t mask = self._queue_capacity - 1
+        cdef uint32_t i, kept = 0
+        cdef Delivery delivery
+        for i in range(self.queued):
+            delivery = self._queue[(self._queue_head + i) & mask]
+            if delivery.qos:
+                self._queue[(self._queue_head + kept) & mask] = delivery
+                kept += 1
+                continue
+            if delivery.flags & DELIVER_EXEMPT:
+                self.exempt -= 1
+            else:
+                self.queued_bytes -= size_of(<Message>delivery.message)
+            Py_DECREF(<object>delivery.message)
+            Py_XDECREF(delivery.more)
+        self.queued = kept
+
+    @property
+    def connected(self):
+        """Whether it has a connection now."""
+        return self.outlet is not None
+
+    @property
+    def unacknowledged(self):
+        """How many messages the peer has not acknowledged, on this connection or an earlier one."""
+        return self.sent.count
+
+    @property
+    def unreleased(self):
+        """How many QoS 2 messages of the peer's wait for their PUBREL."""
+        return self.received.count
+
+    # --- connection comes and goes ---
+
+    def attach(self, Outlet outlet not None, uint32_t receive_maximum):
+        """Deliver over this connection from now on, first what an earlier one left unacknowledged.
+
+        ``receive_maximum``: how many QoS 1 and 2 messages the peer takes unacknowledged [MQTT-3.3.4-9].
+        """
+        cdef Flight *flights
+        cdef uint32_t i, count = 0
+        if self.outlet is not None:
+            raise RuntimeError("the session has a connection")
+        if self.sent.count:
+            # Sent again in the order in which it was sent first [MQTT-4.6.0-1].
+            flights = <Flight *>malloc(self.sent.count * sizeof(Flight))
+            self._resend = <uint16_t *>malloc(self.sent.count * sizeof(uint16_t))
+            if flights == NULL or self._resend == NULL:
+                free(flights)
+                free(self._resend)
+                self._resend = NULL
+                raise MemoryError()
+            for i in range(<uint32_t>1 << self.sent.bits):
+                if self.sent.slots[i].packet_id != 0:
+                    self.sent.slots[i].flags &= ~IN_WINDOW
+                    flights[count] = self.sent.slots[i]
+                    count += 1
+            qsort(flights, count, sizeof(Flight), _by_order)
+            for i in range(count):
+                self._resend[i] = flights[i].packet_id
+            free(flights)
+            self._resend_count = count
+            self._resend_next = 0
+        self.in_flight = 0
+        self.window = min(receive_maximum, self.plane.inflight_max, <uint32_t>65_535)
+        self.outlet = outlet
+        self.pump()
+
+    def detach(self):
+        """Deliver nowhere until the next ``attach``: QoS 1 and 2 are queued, QoS 0 is dropped."""
+        self.outlet = None
+        free(self._resend)
+        self._resend = NULL
+        self._resend_count = self._resend_next = 0
+        self.in_flight = 0
+        if self.sent.count == 0:
+            clear_flights(&self.sent)
+        if self.received.count == 0:
+            clear_flights(&self.received)
+        self._drop_queued_qos0()
+        if self.queued == 0:
+            self._drop_queue()
+
+    def discard_state(self):
+        """Forget queue and flights: the session ends, or starts clean [MQTT-3.1.2-4]."""
+        self._drop_queue()
+        clear_flights(&self.sent)
+        clear_flights(&self.received)
+
+    # --- towards the peer ---
+
+    cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1:
+        """Send the message or queue it; 1, or 0 where it had to be dropped. QoS 0 only to a connected session."""
+        cdef Outlet outlet = self.outlet
+        if outlet is not None and self.queued == 0 and self._resend == NULL \
+                and pending(&outlet.out) < self.plane.write_max_bytes \
+                and (qos == 0 or self.in_flight < self.window):
+            return self._send(message, qos, flags, more)
+        return self._enqueue(message, qos, flags, more)
+
+    cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1:
+        cdef Delivery *ring
+        cdef Delivery *delivery
+        cdef uint32_t capacity, i
+        cdef size_t size = size_of(message)
+        if flags & DELIVER_EXEMPT:
+            self.exempt += 1
+        elif self.queued - self.exempt >= self.plane.queue_max_messages \
+                or self.queued_bytes + size > self.plane.queue_max_bytes:
+            self.dropped += 1
+            self.plane.counters.dropped_queue_full += 1
+            return 0
+        else:
+            self.queued_bytes += size
+        if self.queued == self._queue_capacity:
+            capacity = self._queue_capacity * 2 if self._queue_capacity else 4
+            ring = <Delivery *>malloc(capacity * sizeof(Delivery))
+            if ring == NULL:
+                raise MemoryError()
+            for i in range(self.queued):
+                ring[i] = self._queue[(self._queue_head + i) & (self._queue_capacity - 1)]
+            free(self._queue)
+            self._queue = ring
+            self._queue_capacity = capacity
+            self._queue_head = 0
+        delivery = &self._queue[(self._queue_head + self.queued) & (self._queue_capacity - 1)]
+        Py_INCREF(message)
+        Py_XINCREF(more)
+        delivery.message = <PyObject *>message
+        delivery.more = more
+        delivery.qos = qos
+        delivery.flags = flags
+        self.queued += 1
+        return 1
+
+    cdef int pump(self) except -1:
+        """Send from the backlog as far as the window and the write buffer reach."""
+        cdef Delivery delivery
+        cdef Message message
+        while self.outlet is not None and pending(&self.outlet.out) < PUMP_BYTES:
+            if self._resend != NULL:
+                if not self._send_again():
+                    break
+                continue
+            if self.queued == 0:
+                break
+            delivery = self._queue[self._queue_head]
+            if delivery.qos and self.in_flight >= self.window:
+                break
+            message = <Message>delivery.message
+            self._queue_head = (self._queue_head + 1) & (self._queue_capacity - 1)
+            self.queued -= 1
+            if delivery.flags & DELIVER_EXEMPT:
+                self.exempt -= 1
+            else:
+                self.queued_bytes -= size_of(message)
+            try:
+                if is_expired(message, self.plane.now):
+                    self.plane.counters.dropped_expired += 1     # [MQTT-3.3.2-5]
+                else:
+                    self._send(message, delivery.qos, delivery.flags, delivery.more)
+            finally:
+                Py_DECREF(message)
+                Py_XDECREF(delivery.more)
+        if self.queued == 0 and self._queue_capacity > 64:
+            self._drop_queue()
+        return 0
+
+    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1:
+        cdef Flight *flight
+        cdef uint16_t packet_id = 0
+        if qos == 0:
+            self._write(message, 0, flags, more, 0, False)
+            return 1
+        packet_id = self._next_packet_id()
+        if not self._write(message, qos, flags, more, packet_id, False):
+            return 1            # too large for the peer: as if it had been delivered [MQTT-3.1.2-25]
+        flight = add_flight(&self.sent, packet_id)
+        Py_INCREF(message)
+        Py_XINCREF(more)
+        flight.message = <PyObject *>message
+        flight.more = more
+        flight.flags = flags | IN_WINDOW
+        flight.state = AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC
+        flight.order = self._order
+        self._order += 1
+        self.in_flight += 1
+        return 1
+
+    cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *more, uint16_t packet_id,
+                    bint dup) except -1:
+        """Append the PUBLISH to the outlet; 1, or 0 where it is above the peer's Maximum Packet Size."""
+        cdef Outlet outlet = self.outlet
+        cdef Parts parts
+        cdef const unsigned char *extra = NULL
+        cdef uint32_t extra_size = 0
+        cdef size_t size
+        parts_of(message, &parts)
+        if more != NULL and outlet.layout == LAYOUT_5:
+            extra = <const unsigned char *>PyBytes_AS_STRING(<bytes>more)
+            extra_size = <uint32_t>PyBytes_GET_SIZE(<bytes>more)
+        size = publish_size(&parts, qos, <Layout>outlet.layout, extra_size)
+        if size > outlet.packet_max:
+            self.plane.counters.dropped_too_large += 1      # [MQTT-3.1.2-24]
+            return 0
+        write_publish(outlet.room(size), &parts, qos, flags & DELIVER_RETAIN, dup, <Layout>outlet.layout, packet_id,
+                      seconds_left(message, self.plane.now), extra, extra_size)
+        self.plane.counters.packets_sent[PUBLISH] += 1
+        self.plane.counters.publish_bytes_sent += parts.payload_size
+        return 1
+
+    cdef int _send_again(self) except -1:
+        """Send the next of what an earlier connection left; 0 where the window is full."""
+        cdef Flight *flight = find_flight(&self.sent, self._resend[self._resend_next])
+        if flight != NULL and self.in_flight >= self.window:
+            return 0
+        self._resend_next += 1
+        if flight != NULL:      # acknowledged meanwhile, by a peer that had kept it
+            if flight.state == AWAIT_PUBCOMP:
+                write_ack(self.outlet.room(4), PUBREL, flight.packet_id, <Layout>self.outlet.layout, 0)
+                self.plane.counters.packets_sent[PUBREL] += 1
+                flight.flags |= IN_WINDOW
+                self.in_flight += 1
+            elif self._write(<Message>flight.message, 1 if flight.state == AWAIT_PUBACK else 2, flight.flags,
+                             flight.more, flight.packet_id, True):      # [MQTT-3.3.1-1]
+                flight.flags |= IN_WINDOW
+                self.in_flight += 1
+            else:
+                remove_flight(&self.sent, flight)
+        if self._resend_next == self._resend_count:
+            free(self._resend)
+            self._resend = NULL
+        return 1
+
+    cdef uint16_t _next_packet_id(self) noexcept:
+        """An identifier that is not in use [MQTT-2.2.1-4]; the window keeps some free."""
+        while True:
+            self._last_packet_id = 1 if self._last_packet_id == 65_535 else self._last_packet_id + 1
+            if find_flight(&self.sent, self._last_packet_id) == NULL:
+                return self._last_packet_id
+
+    cdef void _landed(self, Flight *flight) noexcept:
+        if flight.flags & IN_WINDOW:
+            self.in_flight -= 1
+        remove_flight(&self.sent, flight)
+
+    cdef AckResult puback(self, uint16_t packet_id) noexcept:
+        cdef Flight *flight = find_flight(&self.sent, packet_id)
+        if flight == NULL:
+            return ACK_UNKNOWN
+        if flight.state != AWAIT_PUBACK:
+            return ACK_WRONG
+        self._landed(flight)
+        return ACK_TAKEN
+
+    cdef AckResult pubrec(self, uint16_t packet_id, bint refused) noexcept:
+        """``refused``: with a reason code of 0x80 or more, which ends the flow [MQTT-4.4.0-2]."""
+        cdef Flight *flight = find_flight(&self.sent, packet_id)
+        cdef PyObject *message
+        cdef PyObject *more
+        if flight == NULL:
+            return ACK_UNKNOWN
+        if flight.state == AWAIT_PUBACK:
+            return ACK_WRONG
+        if refused:
+            self._landed(flight)
+            return ACK_TAKEN
+        message = flight.message
+        more = flight.more
+        flight.message = flight.more = NULL
+        flight.state = AWAIT_PUBCOMP        # the message has arrived: only the identifier is kept
+        Py_XDECREF(message)
+        Py_XDECREF(more)
+        return ACK_TAKEN
+
+    cdef AckResult pubcomp(self, uint16_t packet_id) noexcept:
+        cdef Flight *flight = find_flight(&self.sent, packet_id)
+        if flight == NULL:
+            return ACK_UNKNOWN
+        if flight.state != AWAIT_PUBCOMP:
+            return ACK_WRONG
+        self._landed(flight)
+        return ACK_TAKEN
+
+    # --- from the peer ---
+
+    cdef int hold(self, uint16_t packet_id, Message message) except -1:
+        """Keep a QoS 2 message until its PUBREL. Its identifier must be free: one in use means, sent again."""
+        cdef Flight *flight = add_flight(&self.received, packet_id)
+        Py_INCREF(message)
+        flight.message = <PyObject *>message
+        flight.state = RECEIVED
+        return 0
+
+    cdef Message release(self, uint16_t packet_id):
+        """The message held under this identifier, which is free from now on; None where there is none."""
+        cdef Flight *flight = find_flight(&self.received, packet_id)
+        cdef Message message
+        if flight == NULL:
+            return None
+        message = <Message>flight.message
+        remove_flight(&self.received, flight)
+        return message

@@ -1,0 +1,50 @@
+"""FilterTree: who subscribed to what. TopicTree: the retained messages, walked by a filter."""
+
+from noctule._speedups.deadlines import Timed
+from noctule._speedups.message import Message
+
+class Subscriber(Timed):
+    """Whoever can hold subscriptions: the list of them hangs here."""
+
+    subscription_count: int
+
+class LevelTree:
+    """What the two trees share: nodes, and the table that finds a child."""
+
+    node_count: int
+
+class FilterTree(LevelTree):
+    """The subscriptions, by topic filter (bytes: UTF-8, checked, without ``$share``)."""
+
+    subscription_count: int
+    generation: int
+    def subscribe(
+        self, topic_filter: bytes, subscriber: Subscriber, qos: int = 0, options: int = 0, identifier: int = 0
+    ) -> bool:
+        """Add a subscription, or replace the subscriber's own to exactly this filter. True where it existed.
+
+        ``options``: bit 0 No Local, bit 1 Retain As Published.
+        """
+    def unsubscribe(self, topic_filter: bytes, subscriber: Subscriber) -> bool:
+        """Remove the subscriber's subscription to exactly this filter. True where there was one."""
+    def unsubscribe_all(self, subscriber: Subscriber) -> None:
+        """Remove whatever the subscriber holds."""
+    def subscriptions_of(self, subscriber: Subscriber) -> list[tuple[bytes, int, int, int]]:
+        """The subscriber's subscriptions as (filter, qos, options, identifier), oldest first."""
+    def match(self, topic: bytes) -> list[tuple[Subscriber, int, int, int]]:
+        """Every subscription that matches the topic, as (subscriber, qos, options, identifier)."""
+
+class TopicTree(LevelTree):
+    """The retained messages, by topic name."""
+
+    count: int
+    size_bytes: int
+    def __len__(self) -> int: ...
+    def store(self, message: Message) -> None:
+        """Keep the message as its topic's retained one, in place of the one before."""
+    def discard(self, topic: bytes) -> bool:
+        """Forget the topic's retained message. True where there was one."""
+    def get(self, topic: bytes) -> Message | None:
+        """The topic's retained message; None where it has none."""
+    def walk(self, topic_filter: bytes) -> list[Message]:
+        """A list of the retained messages whose topics match the filter."""

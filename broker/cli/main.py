@@ -1,0 +1,27 @@
+"""The command ``noctule``: finds the sub-command and runs it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from noctule._version import __version__
+from noctule.cli import pub, run, sub
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; its exit code comes back: 0 done, 1 failed, 2 wrong usage, others as a command says."""
+    parser = argparse.ArgumentParser(prog="noctule", description="An MQTT broker, and the tools to talk to one.")
+    parser.add_argument("--version", action="version", version=f"noctule {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (run, pub, sub):
+        command.add_parser(subparsers)
+    parsed = parser.parse_args(arguments)
+    try:
+        code: int = parsed.run(parsed)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (``noctule sub ... | head``); there is nobody to tell.
+        sys.stderr.close()
+        return 1
+    return code

@@ -1,0 +1,50 @@
+"""Every default limit as a named constant, with its unit and the reason for it."""
+
+from typing import Final
+
+#: Largest packet accepted, header included. Mosquitto's default since 2.1 is 2,000,000.
+PACKET_MAX_BYTES: Final = 2_000_000
+
+#: Largest CONNECT: it comes from a stranger. Room for a Will and credentials, as other brokers give.
+CONNECT_MAX_BYTES: Final = 65_536
+
+#: How long a connection may take until its CONNECT is there.
+CONNECT_TIMEOUT_S: Final = 10.0
+
+#: How long a connection that we end may take to read what it was sent.
+END_TIMEOUT_S: Final = 2.0
+
+#: How long a graceful stop may take in all.
+STOP_TIMEOUT_S: Final = 5.0
+
+#: Written to a connection and not yet taken by its socket: beyond it QoS 0 is dropped and QoS 1 and 2 are queued.
+WRITE_MAX_BYTES: Final = 1_048_576
+
+#: Messages that wait for a session, connected or not, in number and in bytes (topic, properties, payload). Home
+#: Assistant's own Mosquitto raises 1,000 to 8,192, since its start-up needs more.
+QUEUE_MAX_MESSAGES: Final = 10_000
+QUEUE_MAX_BYTES: Final = 16_777_216
+
+#: QoS 1 and 2 messages in flight to one client, where its Receive Maximum does not say less.
+INFLIGHT_MAX: Final = 1_000
+
+#: What is announced as our own Receive Maximum: QoS 2 messages of a client that wait for their PUBREL. Clients
+#: exist that over-run a small one.
+RECEIVE_MAXIMUM: Final = 1_000
+
+#: Levels of a topic name or filter; Mosquitto's limit.
+TOPIC_LEVELS_MAX: Final = 200
+
+#: Connections accepted in one go before the other tasks get their turn.
+ACCEPT_BURST: Final = 64
+
+#: How long accepting rests when the system has no descriptors left, as trio's own accept loop does.
+ACCEPT_RETRY_S: Final = 0.1
+
+#: Connections that the kernel holds until they are accepted.
+BACKLOG: Final = 1_024
+
+#: Lines about broken packets in one interval, for one address and over all; what is beyond is counted.
+FAULT_LOG_INTERVAL_S: Final = 10.0
+FAULT_LOG_PER_ADDRESS: Final = 5
+FAULT_LOG_OVERALL: Final = 50

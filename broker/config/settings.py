@@ -1,0 +1,52 @@
+"""The settings of one broker, typed, with their defaults."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from noctule.config import limits
+
+
+class Carrier(Enum):
+    """How the bytes of a plain TCP connection are carried."""
+
+    #: One epoll set for all sockets. Linux only.
+    REACTOR = "reactor"
+
+    #: A trio task for each connection: what TLS and WebSocket use, and systems without epoll.
+    STREAMS = "streams"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """One address to listen on; port 0 lets the system choose."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a stranger can make us hold. The constants in ``limits`` give the reasons."""
+
+    packet_max_bytes: int = limits.PACKET_MAX_BYTES
+    connect_max_bytes: int = limits.CONNECT_MAX_BYTES
+    connect_timeout_s: float = limits.CONNECT_TIMEOUT_S
+    end_timeout_s: float = limits.END_TIMEOUT_S
+    stop_timeout_s: float = limits.STOP_TIMEOUT_S
+    write_max_bytes: int = limits.WRITE_MAX_BYTES
+    queue_max_messages: int = limits.QUEUE_MAX_MESSAGES
+    queue_max_bytes: int = limits.QUEUE_MAX_BYTES
+    inflight_max: int = limits.INFLIGHT_MAX
+    receive_maximum: int = limits.RECEIVE_MAXIMUM
+    topic_levels_max: int = limits.TOPIC_LEVELS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that one broker is told."""
+
+    listeners: tuple[ListenerSettings, ...] = (ListenerSettings(),)
+    limits: Limits = field(default_factory=Limits)
+
+    #: None: the reactor where the system has epoll, streams elsewhere.
+    carrier: Carrier | None = None

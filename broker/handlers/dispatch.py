@@ -1,0 +1,95 @@
+"""The links' handler: takes each control packet to the file that handles it, and each fault to its end."""
+
+from noctule._speedups.deadlines import Timed
+from noctule._speedups.link import NEW, Link
+from noctule._speedups.session import Session
+from noctule.core.state import State
+from noctule.handlers.connect import handle_connect, refusal_of
+from noctule.handlers.connection import disconnect_packet, end_connection, escaped
+from noctule.handlers.disconnect import handle_disconnect
+from noctule.handlers.fault_log import FaultLog
+from noctule.handlers.subscribe import handle_subscribe
+from noctule.handlers.unsubscribe import handle_unsubscribe
+from noctule.protocol.constants import PacketType
+from noctule.protocol.errors import PacketError
+from noctule.protocol.reason_codes import ReasonCode
+
+
+class Dispatcher:
+    """What ``noctule._speedups.link.Link`` calls; one for each broker."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._fault_log = FaultLog(state.logger)
+
+    def connect(self, link: Link, body: bytes) -> None:
+        """The first packet of a connection, a CONNECT."""
+        try:
+            handle_connect(self._state, link, body)
+        except PacketError as error:
+            self._log_fault(link, str(error), error.rule)
+            end_connection(self._state, link, refusal_of(body, error))
+
+    def packet(self, link: Link, first: int, body: bytes) -> None:
+        """Any other packet that the data plane does not handle itself."""
+        session = link.session
+        if session is None:
+            raise RuntimeError("a link that is open has a session")
+        try:
+            match first >> 4:
+                case PacketType.SUBSCRIBE:
+                    handle_subscribe(self._state, link, session, first, body)
+                case PacketType.UNSUBSCRIBE:
+                    handle_unsubscribe(self._state, link, session, first, body)
+                case PacketType.DISCONNECT:
+                    handle_disconnect(self._state, link, session, first, body)
+                case PacketType.CONNECT:
+                    self.violation(link, ReasonCode.PROTOCOL_ERROR, "a second CONNECT", "MQTT-3.1.0-2")
+                case _:  # AUTH, and nobody came in with an Authentication Method
+                    self.violation(
+                        link, ReasonCode.PROTOCOL_ERROR, "AUTH that CONNECT did not ask for", "MQTT-4.12.0-6"
+                    )
+        except PacketError as error:
+            self.violation(link, error.reason_code, str(error), error.rule)
+
+    def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
+        """The peer broke a rule: its connection ends, and version 5 is told why [MQTT-4.13.1-1]."""
+        self._log_fault(link, text, rule)
+        end_connection(self._state, link, disconnect_packet(link, reason_code, text))
+
+    def lost(self, link: Link, cause: str) -> None:
+        """The connection is gone without DISCONNECT."""
+        session = link.session
+        if session is not None:
+            self._state.logger.debug("Client %s is gone: %s.", escaped(session.client_id), cause)
+        end_connection(self._state, link, b"")
+
+    def closed(self, link: Link) -> None:
+        """The link is closed, whoever did it."""
+        self._state.links.discard(link)
+        if not self._state.links and self._state.when_no_links is not None:
+            self._state.when_no_links()
+
+    def deadline(self, item: Timed) -> None:
+        """A deadline has come: of a session without connection, or of a link."""
+        if isinstance(item, Session):
+            self._state.sessions.look_at(item)
+        elif isinstance(item, Link) and item.overdue(self._state.plane.now):
+            self._overdue(item)
+
+    def _overdue(self, link: Link) -> None:
+        """The peer has let its time pass: to say CONNECT, to speak at all, or to read what it was sent last."""
+        session = link.session
+        if session is not None:
+            self._state.logger.debug("Client %s has exceeded timeout, disconnecting.", escaped(session.client_id))
+            end_connection(self._state, link, disconnect_packet(link, ReasonCode.KEEP_ALIVE_TIMEOUT))
+        elif link.state == NEW:
+            self._log_fault(link, "no CONNECT in time", "")
+            end_connection(self._state, link, b"")
+        else:
+            link.close()
+
+    def _log_fault(self, link: Link, text: str, rule: str) -> None:
+        session = link.session
+        who = f" ({escaped(session.client_id)})" if session is not None else ""
+        self._fault_log.write(link.peer, who, text, rule, self._state.plane.now)

@@ -1,0 +1,34 @@
+"""One log line for each fault of a peer's, at a limited rate: a hostile peer must not fill the log."""
+
+import logging
+
+from noctule.config import limits
+
+
+class FaultLog:
+    """Counts lines by address and over all in intervals; what is beyond the limits is summed up in one line."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._interval_ends_at = float("-inf")
+        self._by_address: dict[str, int] = {}
+        self._lines = 0
+        self._left_out = 0
+
+    def write(self, peer: str, who: str, text: str, rule: str, now: float) -> None:
+        """Log that ``peer`` (address and port) broke a rule, unless its address has said enough for now."""
+        if now >= self._interval_ends_at:
+            if self._left_out:
+                self._logger.warning("%d more broken packets were not logged.", self._left_out)
+            self._interval_ends_at = now + limits.FAULT_LOG_INTERVAL_S
+            self._by_address.clear()
+            self._lines = self._left_out = 0
+        address = peer.rpartition(":")[0]
+        count = self._by_address.get(address, 0)
+        if count >= limits.FAULT_LOG_PER_ADDRESS or self._lines >= limits.FAULT_LOG_OVERALL:
+            self._left_out += 1
+            return
+        self._by_address[address] = count + 1
+        self._lines += 1
+        rule_text = f" [{rule}]" if rule else ""
+        self._logger.warning("Closed the connection of %s%s: %s%s.", peer, who, text, rule_text)

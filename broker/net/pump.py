@@ -1,0 +1,78 @@
+"""The reactor's pump: one task that waits for the epoll set of all plain sockets and gives it its turns."""
+
+import logging
+import socket
+
+import trio
+from noctule._speedups.reactor import Reactor, SocketLink
+from noctule.config import limits
+from noctule.core.state import State
+from noctule.handlers.dispatch import Dispatcher
+from noctule.net.clock import Clock
+from noctule.net.listeners import Acceptor
+from noctule.net.streams import Streams
+
+_logger = logging.getLogger("noctule.net")
+
+
+class Pump:
+    """Carries plain sockets through the epoll reactor."""
+
+    def __init__(self, state: State, dispatcher: Dispatcher, clock: Clock, streams: Streams) -> None:
+        self._state = state
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._streams = streams
+        self._reactor = Reactor(state.plane, _log_error)
+
+    def _adopt(self, connected: socket.socket, peer: str) -> None:
+        """Take over a socket accepted in a turn. OSError where the system refuses to watch it: it is closed then."""
+        state = self._state
+        link = SocketLink(state.router, self._dispatcher, peer)
+        self._reactor.add(link, connected.detach())
+        state.links.add(link)
+        state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.connect_timeout_s)
+
+    async def accept(self, listening: socket.socket) -> None:
+        """Accept from a listening socket, within the reactor's turns, until cancelled."""
+        acceptor = Acceptor(listening, self._adopt)
+        exhausted = trio.Event()
+
+        def accept_waiting() -> None:
+            if not acceptor.accept_waiting():
+                self._reactor.unwatch(listening.fileno())
+                self._reactor.yield_soon = True
+                exhausted.set()
+
+        try:
+            while True:
+                exhausted = trio.Event()
+                self._reactor.watch(listening.fileno(), accept_waiting)
+                await exhausted.wait()
+                await trio.sleep(limits.ACCEPT_RETRY_S)
+        finally:
+            self._reactor.unwatch(listening.fileno())
+
+    async def run(self) -> None:
+        """Turn the reactor until cancelled; then close what is left of it."""
+        reactor = self._reactor
+        turn = reactor.turn
+        reconsider = self._clock.reconsider
+        wait_readable = trio.lowlevel.wait_readable
+        current_time = trio.current_time
+        fd = reactor.fileno()
+        try:
+            while True:
+                await wait_readable(fd)
+                # Connections over streams wait in trio's own loop: with any of these the reactor lingers less.
+                turn(current_time(), not self._streams.count)
+                reconsider()
+        finally:
+            reactor.close()
+
+
+def _log_error(link: SocketLink | None) -> None:
+    if link is None:
+        _logger.exception("An error of the broker's while sending")
+    else:
+        _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
