@@ -49,7 +49,7 @@ def lay_out() -> None:
     PACKAGE.mkdir(parents=True, exist_ok=True)
     sources = [path for path in (HERE / "broker").iterdir() if path.name != "__pycache__"]
     sources += [HERE / "_speedups", HERE / "plugins"]
-    for stale in {path.name for path in PACKAGE.iterdir()} - {path.name for path in sources}:
+    for stale in {path.name for path in PACKAGE.iterdir() if path.is_symlink()} - {path.name for path in sources}:
         (PACKAGE / stale).unlink()
     for source in sources:
         link = PACKAGE / source.name

@@ -84,12 +84,13 @@ cdef int read_ack(uint8_t first, Cursor body, Layout layout, uint16_t *packet_id
 
 cdef size_t publish_size(const Parts *parts, int qos, Layout layout, uint32_t more_properties) noexcept nogil
 cdef unsigned char *write_publish(unsigned char *out, const Parts *parts, int qos, bint retain, bint dup,
-                                  Layout layout, uint16_t packet_id, uint32_t expiry_s,
+                                  Layout layout, uint16_t packet_id, uint32_t expiry_s, uint16_t alias,
                                   const unsigned char *more, uint32_t more_size) noexcept nogil
 cdef size_t packet_id_offset(const Parts *parts, Layout layout, uint32_t more_properties) noexcept nogil
 
 cdef enum:
     ACK_SIZE_MAX = 5
+    ALIAS_SIZE = 3          # a Topic Alias in a property block
 
 cdef size_t write_ack(unsigned char *out, int packet_type, uint16_t packet_id, Layout layout,
                       uint8_t reason_code) noexcept nogil

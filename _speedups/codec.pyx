@@ -193,6 +193,8 @@ cdef int read_publish(uint8_t first, Cursor body, Layout layout, bint from_serve
             publish.parts.properties = properties.at
             publish.parts.properties_size = properties_size
             publish.parts.expiry_offset = publish.properties.expiry_offset
+        if left(&topic) == 0 and publish.properties.alias_offset == NO_OFFSET:     # 3.3.2.1
+            return refuse(fault, PROTOCOL_ERROR, b"PUBLISH has neither a topic name nor a Topic Alias", b"MQTT-4.7.3-1")
     publish.parts.payload = body.at
     publish.parts.payload_size = <uint32_t>left(&body)
     return 0
@@ -272,25 +274,30 @@ cdef size_t packet_id_offset(const Parts *parts, Layout layout, uint32_t more_pr
 
 
 cdef unsigned char *write_publish(unsigned char *out, const Parts *parts, int qos, bint retain, bint dup,
-                                  Layout layout, uint16_t packet_id, uint32_t expiry_s,
+                                  Layout layout, uint16_t packet_id, uint32_t expiry_s, uint16_t alias,
                                   const unsigned char *more, uint32_t more_size) noexcept nogil:
-    """Write a PUBLISH; the end of it comes back. ``more``: properties of this delivery alone
-    (Subscription Identifiers), behind the message's own. ``expiry_s`` replaces the interval that
-    the block holds, where it holds one [MQTT-3.3.2-6]. Property blocks are left out below version 5."""
+    """Write a PUBLISH; the end of it comes back. ``alias`` (0: none) and ``more`` (Subscription
+    Identifiers) are properties of this delivery alone, behind the message's own. ``expiry_s``
+    replaces the interval that the block holds, where it holds one [MQTT-3.3.2-6]. Property blocks
+    are left out below version 5."""
     cdef uint32_t offset = parts.expiry_offset
+    cdef uint32_t own_size = more_size + (ALIAS_SIZE if alias else 0) if layout == LAYOUT_5 else 0
     out[0] = <unsigned char>((PUBLISH << 4) | (8 if dup else 0) | (qos << 1) | (1 if retain else 0))
-    out = put_varint(out + 1, _remaining_length(parts, qos, layout, more_size))
+    out = put_varint(out + 1, _remaining_length(parts, qos, layout, own_size))
     out = put_u16(out, parts.topic_size)
     out = put_bytes(out, parts.topic, parts.topic_size)
     if qos:
         out = put_u16(out, packet_id)
     if layout == LAYOUT_5:
-        out = put_varint(out, parts.properties_size + more_size)
+        out = put_varint(out, parts.properties_size + own_size)
         if parts.properties_size:
             memcpy(out, parts.properties, parts.properties_size)
             if offset != NO_OFFSET:
                 put_u32(out + offset, expiry_s)
             out += parts.properties_size
+        if alias:
+            out[0] = 0x23
+            out = put_u16(out + 1, alias)
         out = put_bytes(out, more, more_size)
     return put_bytes(out, parts.payload, parts.payload_size)
 
@@ -379,7 +386,7 @@ def encode_publish(bytes topic not None, bytes payload not None, int version, in
     parts.expiry_offset = NO_OFFSET
     packet = PyBytes_FromStringAndSize(NULL, publish_size(&parts, qos, layout, 0))
     start = <unsigned char *>PyBytes_AS_STRING(packet)
-    write_publish(start, &parts, qos, retain, dup, layout, <uint16_t>packet_id, 0, NULL, 0)
+    write_publish(start, &parts, qos, retain, dup, layout, <uint16_t>packet_id, 0, 0, NULL, 0)
     return packet
 
 
@@ -401,6 +408,8 @@ def encode_ack(int packet_type, int packet_id, int version, int reason_code=0):
     cdef size_t size
     if not PUBACK <= packet_type <= PUBCOMP:
         raise ValueError(f"packet type {packet_type} is no acknowledgement of PUBLISH")
+    if not 0 <= reason_code <= 255:
+        raise ValueError(f"a reason code is 0 to 255, not {reason_code}")
     if not 1 <= packet_id <= 65_535:
         raise ValueError(f"a packet identifier is 1 to 65535, not {packet_id}")
     size = write_ack(out, packet_type, <uint16_t>packet_id, LAYOUT_5 if version >= 5 else LAYOUT_3,

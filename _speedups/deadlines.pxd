@@ -1,7 +1,9 @@
 """One heap for everything that waits for a time: connections that must speak, sessions that expire."""
 
+cimport cython
 from cpython.object cimport PyObject
 
+@cython.no_gc
 cdef class Timed:
     cdef readonly double deadline
     cdef Py_ssize_t heap_index      # where it stands in the heap; -1: it waits for nothing

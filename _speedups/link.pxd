@@ -1,5 +1,6 @@
 """One connection's protocol state: bytes in, packets handled or handed out, bytes out."""
 
+cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer
@@ -21,6 +22,7 @@ cdef struct Run:
     uint32_t count
     size_t payload_bytes
 
+@cython.no_gc
 cdef class Link(Outlet):
     cdef readonly Router router
     cdef readonly Session session
@@ -28,12 +30,14 @@ cdef class Link(Outlet):
     cdef public object wake
     cdef public object connection       # what the handlers know of it: version, user name, ...
     cdef readonly str peer
+    cdef list _aliases                  # [Topic Alias] -> topic name in bytes, or None
     cdef Route _route                   # of the last topic published to
     cdef WriteBuffer rest               # of a packet that is not whole yet
     cdef double last_received
     cdef readonly uint16_t keep_alive_s
     cdef readonly uint8_t state
     cdef readonly bint is_paused
+    cdef bint _is_parsing
     cdef bint _acknowledged             # something has left the window in this feed
     cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _handle(self, const unsigned char *data, Py_ssize_t size) except -1
@@ -41,6 +45,7 @@ cdef class Link(Outlet):
     cdef bint _size_allowed(self, const Frame *frame) except -1
     cdef int _parse(self, Cursor *cursor) except -1
     cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1
+    cdef int _resolve_alias(self, PublishFields *fields, Fault *fault) except -1
     cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1
     cdef int _acknowledgement(self, Frame *frame) except -1
     cdef int _flush_run(self, Run *run) except -1

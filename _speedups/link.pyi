@@ -48,6 +48,7 @@ class Link(Outlet):
         keep_alive_s: int,
         receive_maximum: int = 65_535,
         packet_max: int = 0xFFFFFFFF,
+        alias_max: int = 0,
     ) -> None:
         """CONNECT is accepted: packets of ``version`` are read from now on, in the name of ``session``."""
     def write(self, packet: bytes) -> None:

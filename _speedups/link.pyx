@@ -21,7 +21,7 @@ from libc.string cimport memcpy
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer, left, pending
 from noctule._speedups.codec cimport (
-    AUTH, CONNACK, CONNECT, DISCONNECT, FRAME_CUT, FRAME_MALFORMED, FRAME_WHOLE, LAYOUT_3, LAYOUT_5, NO_OFFSET,
+    ALIAS_SIZE, AUTH, CONNACK, CONNECT, DISCONNECT, FRAME_CUT, FRAME_MALFORMED, FRAME_WHOLE, LAYOUT_3, LAYOUT_5, NO_OFFSET,
     PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE, Fault,
     Frame, FrameResult, Layout, PublishFields, check_topic_name, read_ack, read_publish, scan_frame, write_ack,
 )
@@ -80,13 +80,15 @@ cdef class Link(Outlet):
     # --- what the handlers call ---
 
     def open(self, Session session not None, int version, uint16_t keep_alive_s,
-             uint32_t receive_maximum=65_535, uint32_t packet_max=NO_PACKET_MAX):
+             uint32_t receive_maximum=65_535, uint32_t packet_max=NO_PACKET_MAX, uint16_t alias_max=0):
         """CONNECT is accepted: packets of ``version`` are read from now on, in the name of ``session``.
 
         The handler writes the CONNACK before, since delivery begins here [MQTT-3.2.0-1].
         """
         self.layout = LAYOUT_5 if version >= 5 else LAYOUT_3
         self.packet_max = packet_max
+        self.allow_aliases(alias_max)
+        self.takes_as_is = packet_max == NO_PACKET_MAX and self.alias_count == 0
         self.state = LINK_OPEN
         self.session = session
         self.keep_alive_s = keep_alive_s
@@ -116,8 +118,8 @@ cdef class Link(Outlet):
         if not self.is_paused:
             return
         self.is_paused = False
-        if self.state >= LINK_ENDING:
-            return
+        if self.state >= LINK_ENDING or self._is_parsing:
+            return              # within the handler's call: the packets go on after it
         # What was kept may be many packets; it is taken out so that the rest of the last can go back in.
         held = self.rest
         self.rest.data = NULL
@@ -157,6 +159,7 @@ cdef class Link(Outlet):
         cdef Session session = self.session
         self.session = None
         self._route = None
+        self._aliases = None
         self._drop_buffers()
         if session is not None and session.outlet is self:
             session.detach()
@@ -239,10 +242,13 @@ cdef class Link(Outlet):
         cursor.at = data
         cursor.end = data + size
         self._acknowledged = False
-        if pending(&self.rest):
-            if not self._complete_rest(&cursor):
+        self._is_parsing = True
+        try:
+            if pending(&self.rest) and not self._complete_rest(&cursor):
                 return 0
-        self._parse(&cursor)
+            self._parse(&cursor)
+        finally:
+            self._is_parsing = False
         if left(&cursor) and self.state < LINK_ENDING:
             self._keep(cursor.at, left(&cursor))
         if self._acknowledged and self.session is not None and has_backlog(self.session):
@@ -378,15 +384,15 @@ cdef class Link(Outlet):
             return self._refuse(&fault)
         if fields.properties.alias_offset != NO_OFFSET:
             self._flush_run(run)
-            _fault(&fault, TOPIC_ALIAS_INVALID, b"a Topic Alias above the broker's maximum of 0", b"MQTT-3.3.2-9")
-            return self._refuse(&fault)
+            if not self._resolve_alias(&fields, &fault):
+                return self._refuse(&fault)
         if self._route is None or not is_current(self.router, self._route, fields.parts.topic, fields.parts.topic_size):
             self._flush_run(run)
             if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, &fault) < 0:
                 return self._refuse(&fault)
             self._route = self.router.route_of(fields.parts.topic, fields.parts.topic_size)
         self.plane.counters.publish_bytes_received += fields.parts.payload_size
-        if fields.qos == 0 and not fields.retain:
+        if fields.qos == 0 and not fields.retain and fields.properties.alias == 0:
             if run.count == 0:
                 run.start = start
                 run.payload_bytes = 0
@@ -396,7 +402,7 @@ cdef class Link(Outlet):
             return 1
         self._flush_run(run)
         if fields.qos == 2:
-            if self.session.received.count >= self.plane.receive_maximum \
+            if self.session.received.count >= 2 * self.plane.receive_maximum \
                     and find_flight(&self.session.received, fields.packet_id) == NULL:
                 _fault(&fault, RECEIVE_MAXIMUM_EXCEEDED, b"more unreleased QoS 2 messages than the Receive Maximum",
                        b"MQTT-3.3.4-7")
@@ -404,10 +410,41 @@ cdef class Link(Outlet):
             # Delivered when it is released; until then the identifier stands for it [MQTT-4.3.3-10].
             if find_flight(&self.session.received, fields.packet_id) == NULL:
                 self.session.hold(fields.packet_id, message_of(&fields, self.plane.now))
+            if self.session.answer_later(fields.packet_id):
+                return 1        # an over-run of the Receive Maximum is slowed down first
             return self._acknowledge(PUBREC, fields.packet_id, 0 if self._route.count else NO_MATCHING_SUBSCRIBERS)
         targets = self.router.publish(self._route, &fields, None, self.session)
         if fields.qos == 1:
             return self._acknowledge(PUBACK, fields.packet_id, 0 if targets else NO_MATCHING_SUBSCRIBERS)
+        return 1
+
+    cdef int _resolve_alias(self, PublishFields *fields, Fault *fault) except -1:
+        """Note or look up a Topic Alias of the peer's; 0 and the fault where it breaks a rule (3.3.2.3.4).
+
+        The alias ends here: what is left of the properties may be forwarded.
+        """
+        cdef uint16_t alias = fields.properties.alias
+        cdef bytes topic
+        if alias > self.plane.alias_max_in:
+            _fault(fault, TOPIC_ALIAS_INVALID, b"a Topic Alias above the broker's maximum", b"MQTT-3.3.2-9")
+            return 0
+        if self._aliases is None:
+            self._aliases = [None] * (self.plane.alias_max_in + 1)
+        if fields.parts.topic_size:
+            if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, fault) < 0:
+                return 0
+            self._aliases[alias] = PyBytes_FromStringAndSize(<const char *>fields.parts.topic, fields.parts.topic_size)
+        else:
+            topic = self._aliases[alias]
+            if topic is None:
+                _fault(fault, PROTOCOL_ERROR, b"a Topic Alias that stands for nothing yet", b"MQTT-3.3.2-7")
+                return 0
+            # The list keeps the name while the packet is handled.
+            fields.parts.topic = <const unsigned char *>PyBytes_AS_STRING(topic)
+            fields.parts.topic_size = <uint16_t>PyBytes_GET_SIZE(topic)
+        if fields.parts.properties_size == ALIAS_SIZE:
+            fields.parts.properties_size = 0
+            fields.properties.alias_offset = NO_OFFSET
         return 1
 
     cdef int _flush_run(self, Run *run) except -1:
@@ -434,7 +471,9 @@ cdef class Link(Outlet):
                 # Released before, or never received: the peer may forget it either way.
                 return self._acknowledge(PUBCOMP, packet_id, PACKET_IDENTIFIER_NOT_FOUND)
             self.router.publish_message(message, self.session)
-            return self._acknowledge(PUBCOMP, packet_id, 0)
+            self._acknowledge(PUBCOMP, packet_id, 0)
+            packet_id = self.session.next_answer()
+            return self._acknowledge(PUBREC, packet_id, 0) if packet_id else 1
         if packet_type == PUBACK:
             result = self.session.puback(packet_id)
         elif packet_type == PUBREC:

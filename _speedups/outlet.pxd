@@ -1,7 +1,8 @@
 """The write side of a connection, and what one turn of the data plane has touched."""
 
+cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from noctule._speedups.buffers cimport BufferPool, WriteBuffer, pending
 from noctule._speedups.deadlines cimport Deadlines, Timed
@@ -32,6 +33,8 @@ cdef class Plane:
     cdef size_t queue_max_bytes
     cdef uint32_t inflight_max
     cdef uint32_t receive_maximum
+    cdef uint16_t alias_max_in
+    cdef uint16_t alias_max_out
     cdef int levels_max
     cdef PyObject **_dirty
     cdef Py_ssize_t _dirty_count
@@ -40,11 +43,23 @@ cdef class Plane:
     cdef int mark(self, Outlet outlet) except -1
     cdef int flush_dirty(self) except -1
 
+# What one Topic Alias of the peer's stands for now.
+cdef struct AliasSlot:
+    unsigned char *topic
+    uint16_t size
+    bint is_recent          # used since it was last passed over
+
+@cython.no_gc
 cdef class Outlet(Timed):
+    cdef AliasSlot *aliases             # [alias - 1]; NULL where the peer takes none
+    cdef uint16_t alias_count
     cdef Plane plane
     cdef WriteBuffer out
     cdef uint32_t packet_max            # of the peer: its Maximum Packet Size
     cdef uint8_t layout                 # codec.Layout
+    cdef bint takes_as_is               # received bytes of its layout may be sent as they are: no size limit, no aliases
     cdef bint is_dirty
+    cdef int allow_aliases(self, uint16_t count) except -1
+    cdef uint16_t alias_of(self, const unsigned char *topic, uint16_t size, bint *is_known) noexcept
     cdef unsigned char *room(self, size_t size) except NULL
     cdef int flush(self) except -1

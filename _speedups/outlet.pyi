@@ -35,6 +35,8 @@ class Plane:
         inflight_max: int,
         receive_maximum: int,
         levels_max: int,
+        alias_max_in: int = 0,
+        alias_max_out: int = 0,
     ) -> None: ...
     def begin_turn(self, now: float) -> None:
         """Set the time that everything until the next call happens at."""

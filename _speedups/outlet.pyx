@@ -8,8 +8,9 @@ call for each connection, however much it was sent.
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdlib cimport free, realloc
-from libc.string cimport memmove, memset
+from libc.stdint cimport uint16_t, uint32_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from noctule._speedups.buffers cimport BufferPool
 from noctule._speedups.deadlines cimport Deadlines, Timed
@@ -24,7 +25,8 @@ cdef class Plane:
 
     def __init__(self, *, size_t write_max_bytes, size_t packet_max_bytes, size_t connect_max_bytes,
                  uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
-                 uint32_t receive_maximum, int levels_max):
+                 uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
+                 uint16_t alias_max_out=0):
         memset(&self.counters, 0, sizeof(self.counters))
         self.pool = BufferPool()
         self.deadlines = Deadlines()
@@ -36,6 +38,8 @@ cdef class Plane:
         self.inflight_max = inflight_max
         self.receive_maximum = receive_maximum
         self.levels_max = levels_max
+        self.alias_max_in = alias_max_in
+        self.alias_max_out = alias_max_out
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -114,8 +118,55 @@ cdef class Outlet(Timed):
     """The write side of one connection."""
 
     def __dealloc__(self):
+        cdef uint16_t i
         if self.plane is not None:
             self.plane.pool.give_back(&self.out)
+        for i in range(self.alias_count):
+            free(self.aliases[i].topic)
+        free(self.aliases)
+
+    cdef int allow_aliases(self, uint16_t count) except -1:
+        """Use at most ``count`` Topic Aliases towards the peer [MQTT-3.1.2-26] [MQTT-3.1.2-27]."""
+        count = min(count, self.plane.alias_max_out)
+        if count and self.aliases == NULL:
+            self.aliases = <AliasSlot *>calloc(count, sizeof(AliasSlot))
+            if self.aliases == NULL:
+                raise MemoryError()
+            self.alias_count = count
+        return 0
+
+    cdef uint16_t alias_of(self, const unsigned char *topic, uint16_t size, bint *is_known) noexcept:
+        """The Topic Alias to send a topic with; 0: none. ``is_known``: the peer knows it, the name may be left out.
+
+        Every topic has one place. It takes it over from another topic that has not been sent since the last
+        one that wanted it: what comes once does not push out what comes often. The caller sends what it gets.
+        """
+        cdef uint32_t hash = 2_166_136_261
+        cdef uint16_t i
+        cdef AliasSlot *slot
+        cdef unsigned char *copy
+        if size <= 4:
+            return 0            # the alias would be as long
+        for i in range(size):
+            hash = (hash ^ topic[i]) * <uint32_t>16_777_619
+        i = hash % self.alias_count
+        slot = &self.aliases[i]
+        is_known[0] = slot.topic != NULL and slot.size == size and memcmp(slot.topic, topic, size) == 0
+        if is_known[0]:
+            slot.is_recent = True
+            return i + 1
+        if slot.topic != NULL and slot.is_recent:
+            slot.is_recent = False
+            return 0
+        copy = <unsigned char *>malloc(size)
+        if copy == NULL:
+            return 0
+        memcpy(copy, topic, size)
+        free(slot.topic)
+        slot.topic = copy
+        slot.size = size
+        slot.is_recent = False
+        return i + 1
 
     cdef unsigned char *room(self, size_t size) except NULL:
         """Where to write the next ``size`` bytes, all of them: they count as written. Joins the dirty list."""

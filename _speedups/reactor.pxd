@@ -1,10 +1,12 @@
 """One epoll set for all plain sockets: read, feed, flush what is dirty."""
 
+cimport cython
 from cpython.object cimport PyObject
 
 from noctule._speedups.link cimport Link
 from noctule._speedups.outlet cimport Plane
 
+@cython.no_gc
 cdef class SocketLink(Link):
     cdef Reactor reactor
     cdef int fd

@@ -8,7 +8,7 @@ from noctule._speedups.codec cimport Layout, Parts, PublishFields
 from noctule._speedups.message cimport Message
 from noctule._speedups.outlet cimport Outlet, Plane
 from noctule._speedups.session cimport Session
-from noctule._speedups.topics cimport FilterTree, TopicTree
+from noctule._speedups.topics cimport FilterTree, Matches, Node, TopicTree
 
 # How a target takes part, as bits.
 cdef enum:
@@ -18,14 +18,30 @@ cdef enum:
 
 cdef struct Target:
     PyObject *session       # not owned: a session leaves the filter tree, and so the route, before it goes
-    PyObject *more          # bytes: Subscription Identifier properties, or NULL; owned
+    PyObject *via           # a Via, or NULL; owned
     uint8_t qos
     uint8_t flags
+
+# A share group on a route: one of its members gets each message.
+cdef struct Share:
+    Node *group             # its cursor lives there; not owned: as with sessions, routes go before nodes
+    Target *members
+    size_t count
+
+# How a share group chooses.
+cdef enum ShareStrategy:
+    ROUND_ROBIN = 0
+    LEAST_INFLIGHT = 1
+    STICKY = 2
+    HASH_TOPIC = 3
+    HASH_PUBLISHER = 4
 
 cdef class Route:
     cdef unsigned char *topic
     cdef Target *targets
     cdef readonly size_t count
+    cdef Share *shares
+    cdef readonly size_t share_count
     cdef uint64_t hash
     cdef uint64_t generation
     cdef uint16_t topic_size
@@ -41,11 +57,16 @@ cdef class Router:
     cdef size_t _cached_targets
     cdef uint32_t _victim
     cdef uint64_t _mark
+    cdef ShareStrategy _share_strategy
+    cdef dict _expiring                 # topic -> RetainedExpiry, of retained messages that expire
     cdef uint64_t _key0, _key1
     cdef WriteBuffer _translated        # a run in the other layout
     cdef Route route_of(self, const unsigned char *topic, uint16_t size)
     cdef Route _build(self, const unsigned char *topic, uint16_t size, uint64_t hash)
-    cdef int _add_self_targets(self, Route route, void *matches, size_t match_count) except -1
+    cdef int _add_self_targets(self, Route route, const Matches *matches) except -1
+    cdef int _add_shares(self, Route route, const Matches *matches) except -1
+    cdef Target *choose(self, const Share *share, uint8_t qos, uint64_t topic_hash, Session source) noexcept
+    cdef bint _takes_now(self, Session session, uint8_t qos) noexcept
     cdef void _put(self, Route route, uint64_t slot) noexcept
     cdef Route _keep(self, Route route)
     cdef int _grow_cache(self) except -1
@@ -53,8 +74,11 @@ cdef class Router:
     cdef void _clear_cache(self) noexcept
     cdef void _forget_route(self, bytes topic) noexcept
     cdef int publish(self, Route route, const PublishFields *fields, Message message, Session source) except -1
+    cdef int _retain(self, Message message) except -1
     cdef int publish_run(self, Route route, const unsigned char *data, size_t size, uint32_t count,
                          size_t payload_bytes, Layout layout, Session source) except -1
+    cdef int _share_run(self, Route route, const unsigned char *data, size_t size, Layout layout,
+                        Session source) except -1
     cdef int _run_singly(self, const Target *target, const unsigned char *data, size_t size,
                          Layout layout) except -1
     cdef int _translate_run(self, const unsigned char *data, size_t size, Layout layout) except -1

@@ -10,9 +10,9 @@ import os
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer, pending, put_varint
 from noctule._speedups.codec cimport (
@@ -21,10 +21,11 @@ from noctule._speedups.codec cimport (
 )
 from noctule._speedups.message cimport Message, is_expired, message_of, parts_of, seconds_left
 from noctule._speedups.outlet cimport Outlet, Plane
-from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session
+from noctule._speedups.deadlines cimport Timed
+from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, write_to
 from noctule._speedups.siphash cimport noctule_siphash
 from noctule._speedups.topics cimport (
-    NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Subscription, TopicTree,
+    NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, free_matches,
 )
 
 cdef enum:
@@ -33,19 +34,30 @@ cdef enum:
     BUCKETS_MAX = 16_384            # 65,536 routes: half a megabyte of slots
     CACHED_TARGETS_MAX = 1_048_576  # over all routes: 24 MiB; beyond it the cache starts again
 
-cdef enum:
-    NO_PACKET_MAX = 0xFFFFFFFF
-
 
 cdef class Route:
     """The sessions that one topic reaches."""
 
     def __dealloc__(self):
         cdef size_t i
+        cdef size_t j
         for i in range(self.count):
-            Py_XDECREF(self.targets[i].more)
+            Py_XDECREF(self.targets[i].via)
+        for i in range(self.share_count):
+            for j in range(self.shares[i].count):
+                Py_XDECREF(self.shares[i].members[j].via)
+            free(self.shares[i].members)
+        free(self.shares)
         free(self.targets)
         free(self.topic)
+
+
+cdef size_t _weight(Route route) noexcept:
+    """How many targets the route holds in all."""
+    cdef size_t i, weight = route.count
+    for i in range(route.share_count):
+        weight += route.shares[i].count
+    return weight
 
 
 cdef bytes _identifier_property(uint32_t identifier):
@@ -56,30 +68,68 @@ cdef bytes _identifier_property(uint32_t identifier):
 
 cdef int _merge(Target *target, const Subscription *subscription) except -1:
     """Overlapping subscriptions are one delivery: the highest QoS, all identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-4]."""
-    cdef bytes more
-    cdef PyObject *before
+    cdef bytes identifiers
+    cdef Via via
     if subscription.qos > target.qos:
         target.qos = subscription.qos
     if subscription.options & RETAIN_AS_PUBLISHED:
         target.flags |= TARGET_RETAIN
     if subscription.identifier:
-        more = _identifier_property(subscription.identifier)
-        before = target.more
-        if before != NULL:
-            more = <bytes>before + more
-        Py_INCREF(more)
-        target.more = <PyObject *>more
-        Py_XDECREF(before)
+        identifiers = _identifier_property(subscription.identifier)
+        if target.via == NULL:
+            via = _via(identifiers, None)
+            Py_INCREF(via)
+            target.via = <PyObject *>via
+        else:
+            (<Via>target.via).identifiers += identifiers
     return 0
 
 
-cdef class Router:
-    """The trees of one broker, and the way through them."""
+cdef Via _via(bytes identifiers, bytes group):
+    cdef Via via = Via.__new__(Via)
+    via.identifiers = identifiers
+    via.group = group
+    return via
 
-    def __init__(self, Plane plane not None):
+
+cdef inline int _start_target(Target *target, PyObject *session, uint8_t flags) noexcept:
+    target.session = session
+    target.via = NULL
+    target.qos = 0
+    target.flags = flags
+    return 0
+
+
+cdef class RetainedExpiry(Timed):
+    """A retained message whose Message Expiry Interval will run out."""
+
+    cdef readonly bytes topic
+
+    def __init__(self, bytes topic not None):
+        self.topic = topic
+
+
+SHARE_STRATEGIES = {
+    "round_robin": ROUND_ROBIN,
+    "least_inflight": LEAST_INFLIGHT,
+    "sticky": STICKY,
+    "hash_topic": HASH_TOPIC,
+    "hash_publisher": HASH_PUBLISHER,
+}
+
+
+cdef class Router:
+    """The trees of one broker, and the way through them.
+
+    ``share_strategy``: how a share group chooses the member that gets a message, a key of SHARE_STRATEGIES.
+    """
+
+    def __init__(self, Plane plane not None, str share_strategy="round_robin"):
         key = os.urandom(16)
         self._key0 = int.from_bytes(key[:8], "little")
         self._key1 = int.from_bytes(key[8:], "little")
+        self._share_strategy = SHARE_STRATEGIES[share_strategy]
+        self._expiring = {}
         self.plane = plane
         self.filters = FilterTree()
         self.retained = TopicTree()
@@ -117,7 +167,7 @@ cdef class Router:
                 found = True
                 break
         route = self._build(topic, size, hash)
-        if self._cached_targets + route.count > CACHED_TARGETS_MAX:
+        if self._cached_targets + _weight(route) > CACHED_TARGETS_MAX:
             self._clear_cache()
         if not found:
             if self.cached_routes * 2 > (self._bucket_mask + 1) * WAYS and self._bucket_mask + 1 < BUCKETS_MAX:
@@ -133,7 +183,7 @@ cdef class Router:
         Py_INCREF(route)
         self._routes[slot] = <PyObject *>route
         self.cached_routes += 1
-        self._cached_targets += route.count
+        self._cached_targets += _weight(route)
 
     cdef Route _keep(self, Route route):
         """Put a route into its bucket, in place of another where that is full."""
@@ -155,7 +205,7 @@ cdef class Router:
         (<Route>route).is_stale = True
         self._routes[slot] = NULL
         self.cached_routes -= 1
-        self._cached_targets -= (<Route>route).count
+        self._cached_targets -= _weight(<Route>route)
         Py_DECREF(<object>route)
 
     cdef void _clear_cache(self) noexcept:
@@ -210,8 +260,7 @@ cdef class Router:
         if route.topic == NULL:
             raise MemoryError()
         memcpy(route.topic, topic, size)
-        matches.items = NULL
-        matches.count = matches.capacity = 0
+        memset(&matches, 0, sizeof(matches))
         try:
             self.filters.match_into(topic, size, &matches)
             if matches.count:
@@ -226,11 +275,7 @@ cdef class Router:
                 if session.route_mark != self._mark:
                     session.route_mark = self._mark
                     session.route_index = <uint32_t>route.count
-                    target = &route.targets[route.count]
-                    target.session = subscription.subscriber
-                    target.more = NULL
-                    target.qos = 0
-                    target.flags = 0
+                    _start_target(&route.targets[route.count], subscription.subscriber, 0)
                     route.count += 1
                 target = &route.targets[session.route_index]
                 _merge(target, subscription)
@@ -238,20 +283,100 @@ cdef class Router:
                     target.flags |= TARGET_NOT_SELF
                     no_local = True
             if no_local:
-                self._add_self_targets(route, &matches, matches.count)
+                self._add_self_targets(route, &matches)
+            if matches.group_count:
+                self._add_shares(route, &matches)
         finally:
-            free(matches.items)
+            free_matches(&matches)
         return route
 
-    cdef int _add_self_targets(self, Route route, void *found, size_t match_count) except -1:
+    cdef int _add_shares(self, Route route, const Matches *matches) except -1:
+        cdef Node *group
+        cdef Subscription *member
+        cdef Share *share
+        cdef Via via
+        cdef size_t i
+        route.shares = <Share *>calloc(matches.group_count, sizeof(Share))
+        if route.shares == NULL:
+            raise MemoryError()
+        for i in range(matches.group_count):
+            group = matches.groups[i]
+            share = &route.shares[i]
+            share.group = group
+            share.members = <Target *>malloc(group.subscriptions * sizeof(Target))
+            if share.members == NULL:
+                raise MemoryError()
+            route.share_count += 1
+            key = self.filters._path(group)
+            member = group.links.filters.first
+            while member != NULL:
+                _start_target(&share.members[share.count], member.subscriber, 0)
+                via = _via(_identifier_property(member.identifier) if member.identifier else b"", key)
+                Py_INCREF(via)
+                share.members[share.count].via = <PyObject *>via
+                share.members[share.count].qos = member.qos
+                share.members[share.count].flags = TARGET_RETAIN if member.options & RETAIN_AS_PUBLISHED else 0
+                share.count += 1
+                member = member.next_at_node
+        return 0
+
+    cdef bint _takes_now(self, Session session, uint8_t qos) noexcept:
+        """Whether the session would send this at once."""
+        return session.outlet is not None and pending(&session.outlet.out) < self.plane.write_max_bytes \
+            and (qos == 0 or (session.queued == 0 and session.in_flight < session.window))
+
+    cdef Target *choose(self, const Share *share, uint8_t qos, uint64_t topic_hash, Session source) noexcept:
+        """The member of a share group that gets a message (4.8.2); NULL where nobody can.
+
+        First of all one that can send it at once; failing that one that is connected, then, for what may
+        be kept, one that is not. The strategy says where the search begins.
+        """
+        cdef Target *member
+        cdef Session session
+        cdef size_t i, start, least = 0
+        cdef uint32_t load
+        cdef uint64_t least_load = <uint64_t>-1
+        cdef int attempt
+        cdef uint8_t granted
+        if share.count == 0:
+            return NULL
+        if self._share_strategy == ROUND_ROBIN:
+            start = share.group.links.filters.cursor % share.count
+            share.group.links.filters.cursor += 1
+        elif self._share_strategy == STICKY:
+            start = share.group.links.filters.cursor % share.count
+        elif self._share_strategy == HASH_TOPIC:
+            start = topic_hash % share.count
+        elif self._share_strategy == HASH_PUBLISHER:
+            start = (<uintptr_t><PyObject *>source >> 4) % share.count
+        else:
+            for i in range(share.count):
+                session = <Session>share.members[i].session
+                load = session.in_flight + session.queued
+                if session.outlet is not None and load < least_load:
+                    least_load = load
+                    least = i
+            start = least
+        for attempt in range(3):
+            for i in range(share.count):
+                member = &share.members[(start + i) % share.count]
+                session = <Session>member.session
+                granted = member.qos if member.qos < qos else qos
+                if (attempt == 0 and self._takes_now(session, granted)) \
+                        or (attempt == 1 and session.outlet is not None) \
+                        or (attempt == 2 and granted > 0):
+                    if self._share_strategy == STICKY:
+                        share.group.links.filters.cursor = (start + i) % share.count
+                    return member
+        return NULL
+
+    cdef int _add_self_targets(self, Route route, const Matches *matches) except -1:
         """For sessions with No Local: a second target, for what they publish themselves, of their other subscriptions."""
-        cdef Matches *matches = <Matches *>found
         cdef Subscription *subscription
         cdef Session session
-        cdef Target *target
         cdef size_t i
         self._mark += 1
-        for i in range(match_count):
+        for i in range(matches.count):
             subscription = matches.items[i]
             session = <Session>subscription.subscriber
             if subscription.options & NO_LOCAL:
@@ -261,11 +386,7 @@ cdef class Router:
                     continue
                 session.route_mark = self._mark
                 session.route_index = <uint32_t>route.count
-                target = &route.targets[route.count]
-                target.session = subscription.subscriber
-                target.more = NULL
-                target.qos = 0
-                target.flags = TARGET_ONLY_SELF
+                _start_target(&route.targets[route.count], subscription.subscriber, TARGET_ONLY_SELF)
                 route.count += 1
             _merge(&route.targets[session.route_index], subscription)
         return 0
@@ -297,14 +418,17 @@ cdef class Router:
             retain = False
             expiry_s = fields.properties.expiry_s
         if retain:
-            if parts.payload_size == 0:
-                self.retained.discard(message.topic)        # [MQTT-3.3.1-6]
+            self._retain(message)
+        for i in range(route.count + route.share_count):
+            if i < route.count:
+                target = &route.targets[i]
+                if target.flags & (TARGET_NOT_SELF | TARGET_ONLY_SELF):
+                    if (target.session == <PyObject *>source) != ((target.flags & TARGET_ONLY_SELF) != 0):
+                        continue
             else:
-                self.retained.store(message)                # [MQTT-3.3.1-5]
-        for i in range(route.count):
-            target = &route.targets[i]
-            if target.flags & (TARGET_NOT_SELF | TARGET_ONLY_SELF):
-                if (target.session == <PyObject *>source) != ((target.flags & TARGET_ONLY_SELF) != 0):
+                target = self.choose(&route.shares[i - route.count], message_qos, route.hash, source)
+                if target == NULL:
+                    self.plane.counters.dropped_offline += 1
                     continue
             qos = target.qos if target.qos < message_qos else message_qos       # [MQTT-3.8.4-8]
             if qos == 0:
@@ -314,8 +438,32 @@ cdef class Router:
                     message = message_of(fields, self.plane.now)
                 session = <Session>target.session
                 session.deliver(message, qos, DELIVER_RETAIN if retain and target.flags & TARGET_RETAIN else 0,
-                                target.more)
-        return <int>route.count
+                                target.via)
+        return <int>(route.count + route.share_count)
+
+    cdef int _retain(self, Message message) except -1:
+        """Keep the message as its topic's retained one, or with an empty payload forget that."""
+        cdef bytes topic
+        if message.payload_size == 0:
+            self.retained.discard(message.topic)            # [MQTT-3.3.1-6]
+        else:
+            self.retained.store(message)                    # [MQTT-3.3.1-5]
+        if message.expires_at != 0.0 and message.payload_size:
+            topic = message.topic
+            expiry = self._expiring.get(topic)
+            if expiry is None:
+                expiry = self._expiring[topic] = RetainedExpiry(topic)
+            self.plane.deadlines.schedule_at(expiry, message.expires_at)
+        elif self._expiring:
+            expiry = self._expiring.pop(message.topic, None)
+            if expiry is not None:
+                self.plane.deadlines.forget(expiry)
+        return 0
+
+    def expire_retained(self, RetainedExpiry expiry not None):
+        """Forget the retained message whose time has come [MQTT-3.3.2-5]."""
+        if self._expiring.pop(expiry.topic, None) is not None:
+            self.retained.discard(expiry.topic)
 
     cdef int _send_qos0(self, const Target *target, const Parts *parts, bint retain, uint32_t expiry_s) except -1:
         cdef Session session = <Session>target.session
@@ -329,21 +477,16 @@ cdef class Router:
         if session.exempt:
             # Retained messages for a new subscription wait in the queue: what is newer goes behind them.
             session.deliver(_message_from(parts, expiry_s, self.plane.now), 0, DELIVER_RETAIN if retain else 0,
-                            target.more)
+                            target.via)
             return 0
-        if target.more != NULL and outlet.layout == LAYOUT_5:
-            more = <const unsigned char *>PyBytes_AS_STRING(<bytes>target.more)
-            more_size = <uint32_t>PyBytes_GET_SIZE(<bytes>target.more)
+        if target.via != NULL and outlet.layout == LAYOUT_5:
+            more = <const unsigned char *>PyBytes_AS_STRING((<Via>target.via).identifiers)
+            more_size = <uint32_t>PyBytes_GET_SIZE((<Via>target.via).identifiers)
         size = publish_size(parts, 0, <Layout>outlet.layout, more_size)
-        if size > outlet.packet_max:
-            self.plane.counters.dropped_too_large += 1      # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
-            return 0
         if pending(&outlet.out) != 0 and pending(&outlet.out) + size > self.plane.write_max_bytes:
             self.plane.counters.dropped_slow_reader += 1
             return 0
-        write_publish(outlet.room(size), parts, 0, retain, False, <Layout>outlet.layout, 0, expiry_s, more, more_size)
-        self.plane.counters.packets_sent[PUBLISH] += 1
-        self.plane.counters.publish_bytes_sent += parts.payload_size
+        write_to(outlet, parts, 0, retain, False, 0, expiry_s, more, more_size)
         return 0
 
     cdef int publish_run(self, Route route, const unsigned char *data, size_t size, uint32_t count,
@@ -367,8 +510,8 @@ cdef class Router:
             if outlet is None:
                 self.plane.counters.dropped_offline += count
                 continue
-            if (<Session>target.session).exempt == 0 and outlet.packet_max == NO_PACKET_MAX \
-                    and (target.more == NULL or outlet.layout == LAYOUT_3):
+            if (<Session>target.session).exempt == 0 and outlet.takes_as_is \
+                    and (target.via == NULL or outlet.layout == LAYOUT_3):
                 if outlet.layout == layout:
                     bytes_to_send = data
                     size_to_send = size
@@ -384,6 +527,43 @@ cdef class Router:
                     self.plane.counters.publish_bytes_sent += payload_bytes
                     continue
             self._run_singly(target, data, size, layout)
+        if route.share_count:
+            self._share_run(route, data, size, layout, source)
+        return 0
+
+    cdef int _share_run(self, Route route, const unsigned char *data, size_t size, Layout layout,
+                        Session source) except -1:
+        """Deal a run out to the share groups of its route, packet by packet."""
+        cdef Cursor cursor
+        cdef Frame frame
+        cdef PublishFields fields
+        cdef Fault fault
+        cdef Target *target
+        cdef Outlet outlet
+        cdef const unsigned char *start
+        cdef size_t i
+        cursor.at = data
+        cursor.end = data + size
+        while cursor.at < cursor.end:
+            start = cursor.at
+            if scan_frame(&cursor, &frame) != FRAME_WHOLE \
+                    or read_publish(frame.first, frame.body, layout, False, &fields, &fault) < 0:
+                break
+            for i in range(route.share_count):
+                target = self.choose(&route.shares[i], 0, route.hash, source)
+                if target == NULL:
+                    self.plane.counters.dropped_offline += 1
+                    continue
+                outlet = (<Session>target.session).outlet
+                if outlet is not None and outlet.layout == layout and outlet.takes_as_is \
+                        and (<Session>target.session).exempt == 0 \
+                        and (layout == LAYOUT_3 or PyBytes_GET_SIZE((<Via>target.via).identifiers) == 0) \
+                        and pending(&outlet.out) + frame.size <= self.plane.write_max_bytes:
+                    memcpy(outlet.room(frame.size), start, frame.size)
+                    self.plane.counters.packets_sent[PUBLISH] += 1
+                    self.plane.counters.publish_bytes_sent += fields.parts.payload_size
+                else:
+                    self._send_qos0(target, &fields.parts, False, fields.properties.expiry_s)
         return 0
 
     cdef int _run_singly(self, const Target *target, const unsigned char *data, size_t size,
@@ -416,7 +596,7 @@ cdef class Router:
                 packet_size = publish_size(&fields.parts, 0, other, 0)
                 self.plane.pool.make_room(&self._translated, packet_size)
                 write_publish(self._translated.data + self._translated.end, &fields.parts, 0, False, False, other, 0,
-                              fields.properties.expiry_s, NULL, 0)
+                              fields.properties.expiry_s, 0, NULL, 0)
                 self._translated.end += packet_size
         return 0
 
@@ -427,45 +607,82 @@ cdef class Router:
         return self.publish(self.route_of(message.data, message.topic_size), NULL, message, source)
 
     def subscribe(self, Session session not None, bytes topic_filter not None, int qos, int options=0,
-                  uint32_t identifier=0):
+                  uint32_t identifier=0, bytes share_name=None):
         """Add or replace a subscription; True where the session had one to exactly this filter."""
-        existed = self.filters.subscribe(topic_filter, session, qos, options, identifier)
+        existed = self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
         self._forget_route(topic_filter)
         return existed
 
-    def unsubscribe(self, Session session not None, bytes topic_filter not None):
+    def unsubscribe(self, Session session not None, bytes topic_filter not None, bytes share_name=None):
         """Remove a subscription; True where there was one."""
-        existed = self.filters.unsubscribe(topic_filter, session)
+        # The route goes first: it refers to what goes with the subscription.
         self._forget_route(topic_filter)
-        return existed
+        return self.filters.unsubscribe(topic_filter, session, share_name)
 
     def unsubscribe_all(self, Session session not None):
         """Remove all subscriptions of a session."""
+        cdef bytes topic_filter, separator, share_name
         while session.first_subscription != NULL:
-            self.unsubscribe(session, self.filters._path(session.first_subscription.node))
+            topic_filter, separator, share_name = self.filters._path(session.first_subscription.node).partition(b"/\0")
+            self.unsubscribe(session, topic_filter, share_name if separator else None)
+
+    def end_session(self, Session session not None):
+        """Remove the session's subscriptions and forget its queue and flights.
+
+        What it had from share groups and did not finish goes to other members (4.8.2).
+        """
+        cdef Message message
+        cdef Via via
+        cdef Target *target
+        cdef Route route
+        cdef size_t i
+        cdef uint8_t granted
+        cdef list orphans
+        self.unsubscribe_all(session)
+        orphans = session.take_shared()
+        session.discard_state()
+        for message, qos, via in orphans:
+            if is_expired(message, self.plane.now):
+                continue
+            route = self.route_of(message.data, message.topic_size)
+            for i in range(route.share_count):
+                if route.shares[i].count and (<Via>route.shares[i].members[0].via).group == via.group:
+                    target = self.choose(&route.shares[i], qos, route.hash, session)
+                    if target != NULL:
+                        granted = min(target.qos, <uint8_t>qos)
+                        if granted:
+                            (<Session>target.session).deliver(message, granted, 0, target.via)
+                    break
 
     def send_retained(self, Session session not None, bytes topic_filter not None, int qos, uint32_t identifier=0):
         """Deliver the retained messages that match a new subscription [MQTT-3.3.1-9]; how many.
 
         They go through the session's queue as its connection takes them, and do not count against its limits.
         """
-        cdef bytes more = _identifier_property(identifier) if identifier else None
+        cdef Via via = _via(_identifier_property(identifier), None) if identifier else None
         cdef Message message
-        cdef list found = self.retained.walk(topic_filter)
         cdef uint8_t granted
-        for message in found:
+        cdef uint64_t most = self.retained.count + self.plane.queue_max_messages
+        cdef size_t sent = 0
+        for message in self.retained.walk(topic_filter):
             if is_expired(message, self.plane.now):
                 continue
+            if session.exempt >= most:
+                # All of them wait already: it subscribes again and again, and reads nothing.
+                session.dropped += 1
+                self.plane.counters.dropped_queue_full += 1
+                continue
             granted = min(qos, message.qos)
-            session.deliver(message, granted, DELIVER_RETAIN | DELIVER_EXEMPT, <PyObject *>more if identifier else NULL)
-        return len(found)
+            session.deliver(message, granted, DELIVER_RETAIN | DELIVER_EXEMPT, <PyObject *>via if identifier else NULL)
+            sent += 1
+        return sent
 
     def route_targets(self, bytes topic not None):
         """For tests and for explaining: (session, qos, flags, identifiers) of the topic's route."""
         cdef Route route = self.route_of(<const unsigned char *>PyBytes_AS_STRING(topic), <uint16_t>len(topic))
         return [
             (<Session>route.targets[i].session, route.targets[i].qos, route.targets[i].flags,
-             <bytes>route.targets[i].more if route.targets[i].more != NULL else b"")
+             (<Via>route.targets[i].via).identifiers if route.targets[i].via != NULL else b"")
             for i in range(route.count)
         ]
 

@@ -1,8 +1,10 @@
 """One session's delivery state: packet identifiers, what is in flight, what is queued, what QoS 2 has received."""
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from noctule._speedups.codec cimport Parts
 from noctule._speedups.message cimport Message
 from noctule._speedups.outlet cimport Outlet, Plane
 from noctule._speedups.topics cimport Subscriber
@@ -13,9 +15,14 @@ cdef enum:
     DELIVER_EXEMPT = 2      # retained messages for a new subscription: not counted against the queue's limits
     IN_WINDOW = 128         # of a flight: it was sent on this connection and counts in ``in_flight``
 
+# What a delivery owes to the subscriptions it comes from; shared by all deliveries of a route's target.
+cdef class Via:
+    cdef bytes identifiers  # Subscription Identifiers as property bytes; may be empty
+    cdef bytes group        # the filter tree's key of the share group that chose this session, or None
+
 cdef struct Delivery:
     PyObject *message
-    PyObject *more          # bytes: properties of this delivery alone (Subscription Identifiers), or NULL
+    PyObject *via           # a Via, or NULL where there is nothing to say
     uint8_t qos
     uint8_t flags
 
@@ -28,7 +35,7 @@ cdef enum FlightState:
 # One packet identifier in use. ``order`` tells which of two flights was sent first.
 cdef struct Flight:
     PyObject *message
-    PyObject *more
+    PyObject *via
     uint32_t order
     uint16_t packet_id      # 0: the slot is free
     uint8_t flags
@@ -38,6 +45,9 @@ cdef struct FlightTable:
     Flight *slots
     uint32_t count
     uint8_t bits            # the table has 2 ** bits slots
+
+cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retain, bint dup, uint16_t packet_id,
+                  uint32_t expiry_s, const unsigned char *extra, uint32_t extra_size) except -1
 
 cdef Flight *find_flight(FlightTable *table, uint16_t packet_id) noexcept
 cdef Flight *add_flight(FlightTable *table, uint16_t packet_id) except NULL
@@ -50,6 +60,7 @@ cdef enum AckResult:
     ACK_UNKNOWN = 1         # no such packet identifier in flight
     ACK_WRONG = 2           # the identifier belongs to a flow of another kind
 
+@cython.no_gc
 cdef class Session(Subscriber):
     cdef readonly str client_id
     cdef public object owner
@@ -61,6 +72,7 @@ cdef class Session(Subscriber):
     cdef Plane plane
     cdef FlightTable sent
     cdef FlightTable received
+    cdef list _unanswered               # packet identifiers whose PUBREC is held back, or None
     cdef Delivery *_queue               # a ring
     cdef uint32_t _queue_capacity       # a power of two, or 0
     cdef uint32_t _queue_head
@@ -79,12 +91,13 @@ cdef class Session(Subscriber):
     cdef uint32_t route_index
     cdef void _drop_queue(self) noexcept
     cdef void _drop_queued_qos0(self) noexcept
-    cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1
-    cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1
-    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1
-    cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *more, uint16_t packet_id,
+    cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
+    cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
+    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
+    cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
                     bint dup) except -1
     cdef int _send_again(self) except -1
+    cdef list take_shared(self)
     cdef uint16_t _next_packet_id(self) noexcept
     cdef int pump(self) except -1
     cdef void _landed(self, Flight *flight) noexcept
@@ -92,6 +105,8 @@ cdef class Session(Subscriber):
     cdef AckResult pubrec(self, uint16_t packet_id, bint refused) noexcept
     cdef AckResult pubcomp(self, uint16_t packet_id) noexcept
     cdef int hold(self, uint16_t packet_id, Message message) except -1
+    cdef bint answer_later(self, uint16_t packet_id) except -1
+    cdef uint16_t next_answer(self) except? 0
     cdef Message release(self, uint16_t packet_id)
 
 cdef inline bint has_backlog(Session session) noexcept:

@@ -5,6 +5,9 @@ from typing import Any
 from noctule._speedups.outlet import Outlet, Plane
 from noctule._speedups.topics import Subscriber
 
+class Via:
+    """What a delivery owes to the subscriptions it comes from."""
+
 class Session(Subscriber):
     """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
 

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from noctule._speedups.buffers cimport pending
 from noctule._speedups.codec cimport (
-    ACK_SIZE_MAX, LAYOUT_5, PUBLISH, PUBREL, Layout, Parts, publish_size, write_ack, write_publish,
+    ACK_SIZE_MAX, ALIAS_SIZE, LAYOUT_5, PUBLISH, PUBREL, Layout, Parts, publish_size, write_ack, write_publish,
 )
 from noctule._speedups.message cimport Message, is_expired, parts_of, seconds_left, size_of
 from noctule._speedups.outlet cimport Outlet, Plane
@@ -79,7 +79,7 @@ cdef void remove_flight(FlightTable *table, Flight *flight) noexcept:
     cdef uint32_t slot = hole
     cdef uint32_t home
     cdef PyObject *message = flight.message
-    cdef PyObject *more = flight.more
+    cdef PyObject *via = flight.via
     table.count -= 1
     while True:
         slot = (slot + 1) & mask
@@ -95,7 +95,7 @@ cdef void remove_flight(FlightTable *table, Flight *flight) noexcept:
         table.slots = NULL
         table.bits = 0
     Py_XDECREF(message)
-    Py_XDECREF(more)
+    Py_XDECREF(via)
 
 
 cdef void clear_flights(FlightTable *table) noexcept:
@@ -105,7 +105,7 @@ cdef void clear_flights(FlightTable *table) noexcept:
         for i in range(<uint32_t>1 << table.bits):
             if table.slots[i].packet_id != 0:
                 Py_XDECREF(table.slots[i].message)
-                Py_XDECREF(table.slots[i].more)
+                Py_XDECREF(table.slots[i].via)
         free(table.slots)
     table.slots = NULL
     table.bits = 0
@@ -117,7 +117,33 @@ cdef int _by_order(const void *left, const void *right) noexcept nogil:
     return -1 if difference < 0 else 1 if difference > 0 else 0
 
 
+cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retain, bint dup, uint16_t packet_id,
+                  uint32_t expiry_s, const unsigned char *extra, uint32_t extra_size) except -1:
+    """Append a PUBLISH to an outlet; 1, or 0 where it is above the peer's Maximum Packet Size."""
+    cdef Parts parts = message_parts[0]
+    cdef Layout layout = <Layout>outlet.layout
+    cdef uint16_t alias = 0
+    cdef bint is_known = False
+    cdef size_t size
+    if outlet.alias_count and publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE) <= outlet.packet_max:
+        alias = outlet.alias_of(parts.topic, parts.topic_size, &is_known)
+        if is_known:
+            parts.topic_size = 0
+    size = publish_size(&parts, qos, layout, extra_size + (ALIAS_SIZE if alias else 0))
+    if size > outlet.packet_max:
+        outlet.plane.counters.dropped_too_large += 1        # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+        return 0
+    write_publish(outlet.room(size), &parts, qos, retain, dup, layout, packet_id, expiry_s, alias, extra, extra_size)
+    outlet.plane.counters.packets_sent[PUBLISH] += 1
+    outlet.plane.counters.publish_bytes_sent += parts.payload_size
+    return 1
+
+
 # --- the session -------------------------------------------------------------------------
+
+cdef class Via:
+    """What a delivery owes to the subscriptions it comes from."""
+
 
 @cython.no_gc
 cdef class Session(Subscriber):
@@ -145,7 +171,7 @@ cdef class Session(Subscriber):
             self._queue_head = (self._queue_head + 1) & (self._queue_capacity - 1)
             self.queued -= 1
             Py_DECREF(<object>delivery.message)
-            Py_XDECREF(delivery.more)
+            Py_XDECREF(delivery.via)
         free(self._queue)
         self._queue = NULL
         self._queue_capacity = self._queue_head = 0
@@ -167,7 +193,7 @@ cdef class Session(Subscriber):
             else:
                 self.queued_bytes -= size_of(<Message>delivery.message)
             Py_DECREF(<object>delivery.message)
-            Py_XDECREF(delivery.more)
+            Py_XDECREF(delivery.via)
         self.queued = kept
 
     @property
@@ -224,6 +250,7 @@ cdef class Session(Subscriber):
     def detach(self):
         """Deliver nowhere until the next ``attach``: QoS 1 and 2 are queued, QoS 0 is dropped."""
         self.outlet = None
+        self._unanswered = None     # who comes back sends them again
         free(self._resend)
         self._resend = NULL
         self._resend_count = self._resend_next = 0
@@ -242,18 +269,42 @@ cdef class Session(Subscriber):
         clear_flights(&self.sent)
         clear_flights(&self.received)
 
+    cdef list take_shared(self):
+        """Take out what another member of a share group may have instead, now that this session ends.
+
+        QoS 1 that was not acknowledged and whatever was not sent; of QoS 2 nothing that was sent
+        [MQTT-4.8.2-5]. A list of (message, qos, Via), oldest first.
+        """
+        cdef list found = []
+        cdef uint32_t i
+        cdef Flight *flight
+        cdef Delivery *delivery
+        if self.sent.slots != NULL:
+            for i in range(<uint32_t>1 << self.sent.bits):
+                flight = &self.sent.slots[i]
+                if flight.packet_id and flight.state == AWAIT_PUBACK and flight.via != NULL \
+                        and (<Via>flight.via).group is not None:
+                    found.append((flight.order, <Message>flight.message, 1, <Via>flight.via))
+            found.sort(key=lambda entry: entry[0])
+            found = [entry[1:] for entry in found]
+        for i in range(self.queued):
+            delivery = &self._queue[(self._queue_head + i) & (self._queue_capacity - 1)]
+            if delivery.qos and delivery.via != NULL and (<Via>delivery.via).group is not None:
+                found.append((<Message>delivery.message, delivery.qos, <Via>delivery.via))
+        return found
+
     # --- towards the peer ---
 
-    cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1:
+    cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1:
         """Send the message or queue it; 1, or 0 where it had to be dropped. QoS 0 only to a connected session."""
         cdef Outlet outlet = self.outlet
         if outlet is not None and self.queued == 0 and self._resend == NULL \
                 and pending(&outlet.out) < self.plane.write_max_bytes \
                 and (qos == 0 or self.in_flight < self.window):
-            return self._send(message, qos, flags, more)
-        return self._enqueue(message, qos, flags, more)
+            return self._send(message, qos, flags, via)
+        return self._enqueue(message, qos, flags, via)
 
-    cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1:
+    cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1:
         cdef Delivery *ring
         cdef Delivery *delivery
         cdef uint32_t capacity, i
@@ -280,9 +331,9 @@ cdef class Session(Subscriber):
             self._queue_head = 0
         delivery = &self._queue[(self._queue_head + self.queued) & (self._queue_capacity - 1)]
         Py_INCREF(message)
-        Py_XINCREF(more)
+        Py_XINCREF(via)
         delivery.message = <PyObject *>message
-        delivery.more = more
+        delivery.via = via
         delivery.qos = qos
         delivery.flags = flags
         self.queued += 1
@@ -313,28 +364,28 @@ cdef class Session(Subscriber):
                 if is_expired(message, self.plane.now):
                     self.plane.counters.dropped_expired += 1     # [MQTT-3.3.2-5]
                 else:
-                    self._send(message, delivery.qos, delivery.flags, delivery.more)
+                    self._send(message, delivery.qos, delivery.flags, delivery.via)
             finally:
                 Py_DECREF(message)
-                Py_XDECREF(delivery.more)
+                Py_XDECREF(delivery.via)
         if self.queued == 0 and self._queue_capacity > 64:
             self._drop_queue()
         return 0
 
-    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *more) except -1:
+    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1:
         cdef Flight *flight
         cdef uint16_t packet_id = 0
         if qos == 0:
-            self._write(message, 0, flags, more, 0, False)
+            self._write(message, 0, flags, via, 0, False)
             return 1
         packet_id = self._next_packet_id()
-        if not self._write(message, qos, flags, more, packet_id, False):
+        if not self._write(message, qos, flags, via, packet_id, False):
             return 1            # too large for the peer: as if it had been delivered [MQTT-3.1.2-25]
         flight = add_flight(&self.sent, packet_id)
         Py_INCREF(message)
-        Py_XINCREF(more)
+        Py_XINCREF(via)
         flight.message = <PyObject *>message
-        flight.more = more
+        flight.via = via
         flight.flags = flags | IN_WINDOW
         flight.state = AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC
         flight.order = self._order
@@ -342,27 +393,19 @@ cdef class Session(Subscriber):
         self.in_flight += 1
         return 1
 
-    cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *more, uint16_t packet_id,
+    cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
                     bint dup) except -1:
         """Append the PUBLISH to the outlet; 1, or 0 where it is above the peer's Maximum Packet Size."""
         cdef Outlet outlet = self.outlet
         cdef Parts parts
         cdef const unsigned char *extra = NULL
         cdef uint32_t extra_size = 0
-        cdef size_t size
         parts_of(message, &parts)
-        if more != NULL and outlet.layout == LAYOUT_5:
-            extra = <const unsigned char *>PyBytes_AS_STRING(<bytes>more)
-            extra_size = <uint32_t>PyBytes_GET_SIZE(<bytes>more)
-        size = publish_size(&parts, qos, <Layout>outlet.layout, extra_size)
-        if size > outlet.packet_max:
-            self.plane.counters.dropped_too_large += 1      # [MQTT-3.1.2-24]
-            return 0
-        write_publish(outlet.room(size), &parts, qos, flags & DELIVER_RETAIN, dup, <Layout>outlet.layout, packet_id,
-                      seconds_left(message, self.plane.now), extra, extra_size)
-        self.plane.counters.packets_sent[PUBLISH] += 1
-        self.plane.counters.publish_bytes_sent += parts.payload_size
-        return 1
+        if via != NULL and outlet.layout == LAYOUT_5:
+            extra = <const unsigned char *>PyBytes_AS_STRING((<Via>via).identifiers)
+            extra_size = <uint32_t>PyBytes_GET_SIZE((<Via>via).identifiers)
+        return write_to(outlet, &parts, qos, flags & DELIVER_RETAIN, dup, packet_id,
+                        seconds_left(message, self.plane.now), extra, extra_size)
 
     cdef int _send_again(self) except -1:
         """Send the next of what an earlier connection left; 0 where the window is full."""
@@ -377,7 +420,7 @@ cdef class Session(Subscriber):
                 flight.flags |= IN_WINDOW
                 self.in_flight += 1
             elif self._write(<Message>flight.message, 1 if flight.state == AWAIT_PUBACK else 2, flight.flags,
-                             flight.more, flight.packet_id, True):      # [MQTT-3.3.1-1]
+                             flight.via, flight.packet_id, True):      # [MQTT-3.3.1-1]
                 flight.flags |= IN_WINDOW
                 self.in_flight += 1
             else:
@@ -409,10 +452,10 @@ cdef class Session(Subscriber):
         return ACK_TAKEN
 
     cdef AckResult pubrec(self, uint16_t packet_id, bint refused) noexcept:
-        """``refused``: with a reason code of 0x80 or more, which ends the flow [MQTT-4.4.0-2]."""
+        """``refused``: with a reason code of 0x80 or via, which ends the flow [MQTT-4.4.0-2]."""
         cdef Flight *flight = find_flight(&self.sent, packet_id)
         cdef PyObject *message
-        cdef PyObject *more
+        cdef PyObject *via
         if flight == NULL:
             return ACK_UNKNOWN
         if flight.state == AWAIT_PUBACK:
@@ -421,11 +464,11 @@ cdef class Session(Subscriber):
             self._landed(flight)
             return ACK_TAKEN
         message = flight.message
-        more = flight.more
-        flight.message = flight.more = NULL
+        via = flight.via
+        flight.message = flight.via = NULL
         flight.state = AWAIT_PUBCOMP        # the message has arrived: only the identifier is kept
         Py_XDECREF(message)
-        Py_XDECREF(more)
+        Py_XDECREF(via)
         return ACK_TAKEN
 
     cdef AckResult pubcomp(self, uint16_t packet_id) noexcept:
@@ -447,6 +490,27 @@ cdef class Session(Subscriber):
         flight.state = RECEIVED
         return 0
 
+    cdef bint answer_later(self, uint16_t packet_id) except -1:
+        """Whether the PUBREC for a message that was just held has to wait: the peer has more of them unreleased
+        than the Receive Maximum allows. It comes when another is released (``next_answer``)."""
+        if self._unanswered is not None and packet_id in self._unanswered:
+            return True
+        if self.received.count <= self.plane.receive_maximum:
+            return False
+        if self._unanswered is None:
+            self._unanswered = []
+        self._unanswered.append(packet_id)
+        return True
+
+    cdef uint16_t next_answer(self) except? 0:
+        """The packet identifier whose PUBREC may be sent now; 0: none waits."""
+        if self._unanswered is None or self.received.count > self.plane.receive_maximum:
+            return 0
+        packet_id = self._unanswered.pop(0)
+        if not self._unanswered:
+            self._unanswered = None
+        return packet_id
+
     cdef Message release(self, uint16_t packet_id):
         """The message held under this identifier, which is free from now on; None where there is none."""
         cdef Flight *flight = find_flight(&self.received, packet_id)
@@ -455,4 +519,8 @@ cdef class Session(Subscriber):
             return None
         message = <Message>flight.message
         remove_flight(&self.received, flight)
+        if self._unanswered is not None and packet_id in self._unanswered:
+            self._unanswered.remove(packet_id)
+            if not self._unanswered:
+                self._unanswered = None
         return message

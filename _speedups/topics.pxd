@@ -1,5 +1,6 @@
 """FilterTree: who subscribed to what. TopicTree: the retained messages, walked by a filter."""
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -13,11 +14,21 @@ cdef enum:
     NO_LOCAL = 1
     RETAIN_AS_PUBLISHED = 2
 
+# What a node of the filter tree is. A share group is a child of its filter's node, its label the
+# ShareName behind a NUL, which no topic or filter can have.
+cdef enum NodeKind:
+    LITERAL = 0
+    PLUS = 1
+    HASH = 2
+    GROUP = 3
+
 # One level of a topic or filter. Which of the unions' members is used is the tree's choice.
 cdef struct _FilterLinks:
-    Node *plus              # the child "+"
-    Node *hash              # the child "#"
-    Subscription *first     # the subscriptions to this very filter
+    Node *plus              # the child "+"; of a group: the next group of its filter
+    Node *hash              # the child "#"; of a group: the previous group
+    Subscription *first     # the subscriptions to this very filter, or the members of the group
+    Node *groups            # the first of the filter's share groups
+    uint64_t cursor         # of a group: where the next choice of a member begins
 
 cdef struct _TopicLinks:
     Node *first_child
@@ -36,6 +47,7 @@ cdef struct Node:
     uint32_t children
     uint32_t subscriptions
     uint16_t size
+    uint8_t kind            # NodeKind
     unsigned char label[1]  # as long as it must be
 
 cdef struct Subscription:
@@ -49,6 +61,7 @@ cdef struct Subscription:
     uint8_t qos
     uint8_t options
 
+@cython.no_gc
 cdef class Subscriber(Timed):
     cdef Subscription *first_subscription
     cdef readonly uint32_t subscription_count
@@ -82,9 +95,17 @@ cdef struct Matches:
     Subscription **items
     size_t count
     size_t capacity
+    Node **groups
+    size_t group_count
+    size_t group_capacity
+
+cdef void free_matches(Matches *matches) noexcept
+cdef bytes shown_filter(bytes key)
+cdef bytes filter_key(bytes topic_filter, bytes share_name)
 
 cdef class FilterTree(LevelTree):
     cdef readonly uint64_t subscription_count
+    cdef readonly uint64_t shared_subscription_count
     cdef readonly uint64_t generation       # moves when a filter with a wildcard comes or goes
     cdef int match_into(self, const unsigned char *topic, Py_ssize_t size, Matches *matches) except -1
     cdef Subscription *_subscription(self, Node *node, Subscriber subscriber) noexcept

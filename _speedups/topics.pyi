@@ -17,22 +17,31 @@ class FilterTree(LevelTree):
     """The subscriptions, by topic filter (bytes: UTF-8, checked, without ``$share``)."""
 
     subscription_count: int
+    shared_subscription_count: int
     generation: int
     def subscribe(
-        self, topic_filter: bytes, subscriber: Subscriber, qos: int = 0, options: int = 0, identifier: int = 0
+        self,
+        topic_filter: bytes,
+        subscriber: Subscriber,
+        qos: int = 0,
+        options: int = 0,
+        identifier: int = 0,
+        share_name: bytes | None = None,
     ) -> bool:
         """Add a subscription, or replace the subscriber's own to exactly this filter. True where it existed.
 
         ``options``: bit 0 No Local, bit 1 Retain As Published.
         """
-    def unsubscribe(self, topic_filter: bytes, subscriber: Subscriber) -> bool:
+    def unsubscribe(self, topic_filter: bytes, subscriber: Subscriber, share_name: bytes | None = None) -> bool:
         """Remove the subscriber's subscription to exactly this filter. True where there was one."""
     def unsubscribe_all(self, subscriber: Subscriber) -> None:
         """Remove whatever the subscriber holds."""
     def subscriptions_of(self, subscriber: Subscriber) -> list[tuple[bytes, int, int, int]]:
         """The subscriber's subscriptions as (filter, qos, options, identifier), oldest first."""
     def match(self, topic: bytes) -> list[tuple[Subscriber, int, int, int]]:
-        """Every subscription that matches the topic, as (subscriber, qos, options, identifier)."""
+        """Every subscription that matches the topic, as (subscriber, qos, options, identifier), but for shared ones."""
+    def match_groups(self, topic: bytes) -> list[tuple[bytes, list[Subscriber]]]:
+        """Every share group that matches the topic, as (filter with ``$share``, list of members)."""
 
 class TopicTree(LevelTree):
     """The retained messages, by topic name."""

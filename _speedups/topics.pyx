@@ -17,7 +17,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from noctule._speedups.deadlines cimport Timed
 from noctule._speedups.message cimport Message, size_of
@@ -205,11 +205,29 @@ cdef bint _has_wildcard(const unsigned char *topic_filter, Py_ssize_t size) noex
     return False
 
 
+cdef bytes filter_key(bytes topic_filter, bytes share_name):
+    """Under what the tree keeps a filter: itself, and for a shared subscription the ShareName behind it."""
+    return topic_filter if share_name is None else topic_filter + b"/\0" + share_name
+
+
+cdef bytes shown_filter(bytes key):
+    """The filter of a key as clients write it."""
+    if b"\0" not in key:
+        return key
+    topic_filter, _, share_name = key.partition(b"/\0")
+    return b"$share/" + share_name + b"/" + topic_filter
+
+
+cdef void free_matches(Matches *matches) noexcept:
+    free(matches.items)
+    free(matches.groups)
+
+
 cdef class FilterTree(LevelTree):
     """The subscriptions, by topic filter.
 
-    Filters are bytes: UTF-8, checked, without ``$share``. A filter is compared byte by byte: nothing
-    is normalised [MQTT-4.7.3-4].
+    Filters are bytes: UTF-8, checked, without ``$share``; a shared subscription has its ShareName beside
+    the filter. A filter is compared byte by byte: nothing is normalised [MQTT-4.7.3-4].
     """
 
     def __dealloc__(self):
@@ -232,13 +250,14 @@ cdef class FilterTree(LevelTree):
         free(self._root)
 
     def subscribe(self, bytes topic_filter not None, Subscriber subscriber not None, int qos=0, int options=0,
-                  uint32_t identifier=0):
+                  uint32_t identifier=0, bytes share_name=None):
         """Add a subscription, or replace the subscriber's own to exactly this filter [MQTT-3.8.4-3].
 
         True where it existed. ValueError: more levels than the tree can hold (the caller checks before).
         """
-        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(topic_filter)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(topic_filter)
+        cdef bytes key = filter_key(topic_filter, share_name)
+        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(key)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
         cdef Node *node = self._grow(at, size)
         cdef Subscription *subscription = self._subscription(node, subscriber)
         cdef bint existed = subscription != NULL
@@ -261,6 +280,7 @@ cdef class FilterTree(LevelTree):
             subscriber.first_subscription = subscription
             subscriber.subscription_count += 1
             self.subscription_count += 1
+            self.shared_subscription_count += node.kind == GROUP
         subscription.qos = <uint8_t>qos
         subscription.options = <uint8_t>options
         subscription.identifier = identifier
@@ -268,10 +288,11 @@ cdef class FilterTree(LevelTree):
             self.generation += 1
         return existed
 
-    def unsubscribe(self, bytes topic_filter not None, Subscriber subscriber not None):
+    def unsubscribe(self, bytes topic_filter not None, Subscriber subscriber not None, bytes share_name=None):
         """Remove the subscriber's subscription to exactly this filter [MQTT-3.10.4-1]. True where there was one."""
-        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(topic_filter)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(topic_filter)
+        cdef bytes key = filter_key(topic_filter, share_name)
+        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(key)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
         cdef Node *node = self._find(at, size)
         cdef Subscription *subscription
         if node == NULL:
@@ -289,22 +310,21 @@ cdef class FilterTree(LevelTree):
         self.drop_all(subscriber)
 
     def subscriptions_of(self, Subscriber subscriber not None):
-        """The subscriber's subscriptions as (filter, qos, options, identifier), oldest first."""
+        """The subscriber's subscriptions as (filter, qos, options, identifier), oldest first; shared with ``$share``."""
         cdef list found = []
         cdef Subscription *subscription = subscriber.first_subscription
         while subscription != NULL:
-            found.append((self._path(subscription.node), subscription.qos, subscription.options,
+            found.append((shown_filter(self._path(subscription.node)), subscription.qos, subscription.options,
                           subscription.identifier))
             subscription = subscription.next_of_subscriber
         found.reverse()
         return found
 
     def match(self, bytes topic not None):
-        """Every subscription that matches the topic, as (subscriber, qos, options, identifier)."""
+        """Every subscription that matches the topic, as (subscriber, qos, options, identifier), but for shared ones."""
         cdef Matches matches
         cdef size_t i
-        matches.items = NULL
-        matches.count = matches.capacity = 0
+        memset(&matches, 0, sizeof(matches))
         try:
             self.match_into(<const unsigned char *>PyBytes_AS_STRING(topic), PyBytes_GET_SIZE(topic), &matches)
             return [
@@ -313,7 +333,28 @@ cdef class FilterTree(LevelTree):
                 for i in range(matches.count)
             ]
         finally:
-            free(matches.items)
+            free_matches(&matches)
+
+    def match_groups(self, bytes topic not None):
+        """Every share group that matches the topic, as (filter with ``$share``, list of members)."""
+        cdef Matches matches
+        cdef Subscription *member
+        cdef size_t i
+        cdef list found = []
+        cdef list members
+        memset(&matches, 0, sizeof(matches))
+        try:
+            self.match_into(<const unsigned char *>PyBytes_AS_STRING(topic), PyBytes_GET_SIZE(topic), &matches)
+            for i in range(matches.group_count):
+                members = []
+                member = matches.groups[i].links.filters.first
+                while member != NULL:
+                    members.append(<Subscriber>member.subscriber)
+                    member = member.next_at_node
+                found.append((shown_filter(self._path(matches.groups[i])), members))
+            return found
+        finally:
+            free_matches(&matches)
 
     cdef Subscription *_subscription(self, Node *node, Subscriber subscriber) noexcept:
         # A filter may have a hundred thousand subscribers and a subscriber a hundred thousand
@@ -347,6 +388,7 @@ cdef class FilterTree(LevelTree):
         node.subscriptions -= 1
         subscriber.subscription_count -= 1
         self.subscription_count -= 1
+        self.shared_subscription_count -= node.kind == GROUP
         free(subscription)
         Py_DECREF(subscriber)
         self._prune(node)
@@ -357,16 +399,32 @@ cdef class FilterTree(LevelTree):
             self._drop(subscriber.first_subscription)
 
     cdef void _linked(self, Node *node) noexcept nogil:
-        if node.size == 1:
-            if node.label[0] == c"+":
-                node.parent.links.filters.plus = node
-            elif node.label[0] == c"#":
-                node.parent.links.filters.hash = node
+        cdef Node *first
+        if node.size and node.label[0] == 0:
+            node.kind = GROUP
+            first = node.parent.links.filters.groups
+            node.links.filters.plus = first
+            if first != NULL:
+                first.links.filters.hash = node
+            node.parent.links.filters.groups = node
+        elif node.size == 1 and node.label[0] == c"+":
+            node.kind = PLUS
+            node.parent.links.filters.plus = node
+        elif node.size == 1 and node.label[0] == c"#":
+            node.kind = HASH
+            node.parent.links.filters.hash = node
 
     cdef void _unlinked(self, Node *node) noexcept nogil:
-        if node.parent.links.filters.plus == node:
+        if node.kind == GROUP:
+            if node.links.filters.hash != NULL:
+                node.links.filters.hash.links.filters.plus = node.links.filters.plus
+            else:
+                node.parent.links.filters.groups = node.links.filters.plus
+            if node.links.filters.plus != NULL:
+                node.links.filters.plus.links.filters.hash = node.links.filters.hash
+        elif node.kind == PLUS:
             node.parent.links.filters.plus = NULL
-        elif node.parent.links.filters.hash == node:
+        elif node.kind == HASH:
             node.parent.links.filters.hash = NULL
 
     cdef bint _is_used(self, Node *node) noexcept nogil:
@@ -397,9 +455,9 @@ cdef class FilterTree(LevelTree):
                 _collect(node, matches)
                 continue
             child = self._child(node, &levels[depth])
-            # A level of a topic name is never a wildcard; should one come here all the same, it
-            # must not find the wildcard's node as its literal child.
-            if child != NULL and child != node.links.filters.plus and child != node.links.filters.hash:
+            # A level of a topic name is never a wildcard nor a group's label; should one come here
+            # all the same, it must not find that node as its literal child.
+            if child != NULL and child.kind == LITERAL:
                 top += 1
                 nodes[top] = child
                 depths[top] = depth + 1
@@ -412,10 +470,10 @@ cdef class FilterTree(LevelTree):
 
 cdef int _collect(Node *node, Matches *matches) except -1:
     cdef Subscription *subscription = node.links.filters.first
+    cdef Node *group = node.links.filters.groups
     cdef Subscription **items
+    cdef Node **groups
     cdef size_t capacity
-    if node.subscriptions == 0:
-        return 0
     if matches.count + node.subscriptions > matches.capacity:
         capacity = (matches.count + node.subscriptions) * 2
         items = <Subscription **>realloc(matches.items, capacity * sizeof(Subscription *))
@@ -427,6 +485,17 @@ cdef int _collect(Node *node, Matches *matches) except -1:
         matches.items[matches.count] = subscription
         matches.count += 1
         subscription = subscription.next_at_node
+    while group != NULL:
+        if matches.group_count == matches.group_capacity:
+            capacity = matches.group_capacity * 2 + 4
+            groups = <Node **>realloc(matches.groups, capacity * sizeof(Node *))
+            if groups == NULL:
+                raise MemoryError()
+            matches.groups = groups
+            matches.group_capacity = capacity
+        matches.groups[matches.group_count] = group
+        matches.group_count += 1
+        group = group.links.filters.plus
     return 0
 
 

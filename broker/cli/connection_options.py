@@ -5,8 +5,8 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -144,19 +144,12 @@ def tell(line: str) -> None:
 
 def run_command(command: Callable[[argparse.Namespace], Awaitable[int]], arguments: argparse.Namespace) -> int:
     """Run a command in trio; its exit code, and whatever goes wrong as one line on standard error."""
-    if arguments.debug:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger = logging.getLogger("noctule.client")
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
     try:
-        return trio.run(command, arguments)
+        with _packets_printed() if arguments.debug else nullcontext():
+            return trio.run(command, arguments)
     except RefusedError as error:
-        reason = describe(error.reason_code)
-        tell(
-            f"Connection error: {reason}" if error.reason_string is None else f"Connection error: {error.reason_string}"
-        )
+        why = "" if error.reason_string is None else f" ({error.reason_string})"
+        tell(f"Connection error: {describe(error.reason_code)}{why}")
         return error.code
     except UsageError as error:
         tell(f"Error: {error}")
@@ -165,3 +158,19 @@ def run_command(command: Callable[[argparse.Namespace], Awaitable[int]], argumen
     except ValueError as error:  # a packet that cannot be: an identifier with a control character, say
         tell(f"Error: Invalid input: {error}")
     return EXIT_FAILED
+
+
+@contextmanager
+def _packets_printed() -> Iterator[None]:
+    """Print what the client logs of its packets on standard output, as Mosquitto's clients do."""
+    logger = logging.getLogger("noctule.client")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)

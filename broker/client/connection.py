@@ -6,6 +6,8 @@ packet on the wire. The reading task writes nothing and waits for nobody who wai
 """
 
 import logging
+import os
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -148,6 +150,9 @@ class Client:
         self._reading_is_paused = False
         self._received_qos_2: set[int] = set()
         self._topic_of_alias: dict[int, str] = {}
+
+        # Shielded, so that a caller who is cancelled still has somebody to send its goodbye.
+        self._tasks_scope = trio.CancelScope(shield=True)
 
     @property
     def client_id(self) -> str:
@@ -408,6 +413,13 @@ class Client:
         for lot in (self._drained_lot, self._quota_lot, self._message_lot, self._room_lot):
             lot.unpark_all()
 
+    async def _run_tasks(self, packets: list[tuple[int, bytes]]) -> None:
+        with self._tasks_scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read_task, packets)
+                nursery.start_soon(self._write_task)
+                nursery.start_soon(self._keep_alive_task)
+
     async def _write_task(self) -> None:
         try:
             while True:
@@ -622,9 +634,7 @@ async def open_client(
         manager = trio.open_nursery()
         nursery = await manager.__aenter__()
         try:
-            nursery.start_soon(client._read_task, packets)
-            nursery.start_soon(client._write_task)
-            nursery.start_soon(client._keep_alive_task)
+            nursery.start_soon(client._run_tasks, packets)
             yield client
             await client._leave(timeout_s)
             client._check_all_sent()
@@ -635,7 +645,7 @@ async def open_client(
         finally:
             client._leaving = True
             client._fail(DisconnectedError("this client has left"))
-            nursery.cancel_scope.cancel()
+            client._tasks_scope.cancel()
             await manager.__aexit__(None, None, None)
     finally:
         await trio.aclose_forcefully(stream)
@@ -731,4 +741,6 @@ def _reason_of(error: OSError) -> str:
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     told = cause if isinstance(cause, OSError) else error
-    return told.strerror or str(told)
+    if isinstance(told, socket.gaierror) or not told.errno:
+        return told.strerror or str(told)
+    return os.strerror(told.errno)

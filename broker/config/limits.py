@@ -32,6 +32,10 @@ INFLIGHT_MAX: Final = 1_000
 #: exist that over-run a small one.
 RECEIVE_MAXIMUM: Final = 1_000
 
+#: Topic Aliases that a client may use towards us, and we towards it; each holds a topic name of up to 64 KiB.
+ALIAS_MAX_IN: Final = 32
+ALIAS_MAX_OUT: Final = 32
+
 #: Levels of a topic name or filter; Mosquitto's limit.
 TOPIC_LEVELS_MAX: Final = 200
 

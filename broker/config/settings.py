@@ -16,6 +16,22 @@ class Carrier(Enum):
     STREAMS = "streams"
 
 
+class ShareStrategy(Enum):
+    """How a shared subscription chooses the member that gets a message, among those that can take it now."""
+
+    ROUND_ROBIN = "round_robin"
+
+    #: Whoever has the fewest messages unacknowledged and waiting.
+    LEAST_INFLIGHT = "least_inflight"
+
+    #: The same member as long as it can take messages.
+    STICKY = "sticky"
+
+    #: The same member for the same topic, or for the same publisher, as long as the group does not change.
+    HASH_TOPIC = "hash_topic"
+    HASH_PUBLISHER = "hash_publisher"
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
     """One address to listen on; port 0 lets the system choose."""
@@ -39,6 +55,8 @@ class Limits:
     inflight_max: int = limits.INFLIGHT_MAX
     receive_maximum: int = limits.RECEIVE_MAXIMUM
     topic_levels_max: int = limits.TOPIC_LEVELS_MAX
+    alias_max_in: int = limits.ALIAS_MAX_IN
+    alias_max_out: int = limits.ALIAS_MAX_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +68,5 @@ class Settings:
 
     #: None: the reactor where the system has epoll, streams elsewhere.
     carrier: Carrier | None = None
+
+    share_strategy: ShareStrategy = ShareStrategy.ROUND_ROBIN

@@ -51,7 +51,7 @@ def handle_connect(state: State, link: Link, body: bytes) -> None:
                 receive_maximum=limits.receive_maximum,
                 maximum_packet_size=limits.packet_max_bytes,
                 assigned_client_identifier=assigned,
-                shared_subscription_available=False,
+                topic_alias_maximum=limits.alias_max_in,
             ),
             packet.version,
         )
@@ -62,6 +62,7 @@ def handle_connect(state: State, link: Link, body: bytes) -> None:
         packet.keep_alive_s,
         packet.receive_maximum,
         0xFFFFFFFF if packet.maximum_packet_size is None else packet.maximum_packet_size,
+        packet.topic_alias_maximum,
     )
     state.logger.debug(
         "New client connected from %s as %s (p%d, c%d, k%d).",

@@ -2,6 +2,7 @@
 
 from noctule._speedups.deadlines import Timed
 from noctule._speedups.link import NEW, Link
+from noctule._speedups.router import RetainedExpiry
 from noctule._speedups.session import Session
 from noctule.core.state import State
 from noctule.handlers.connect import handle_connect, refusal_of
@@ -74,6 +75,8 @@ class Dispatcher:
         """A deadline has come: of a session without connection, or of a link."""
         if isinstance(item, Session):
             self._state.sessions.look_at(item)
+        elif isinstance(item, RetainedExpiry):
+            self._state.router.expire_retained(item)
         elif isinstance(item, Link) and item.overdue(self._state.plane.now):
             self._overdue(item)
 

@@ -5,7 +5,6 @@ from noctule._speedups.session import Session
 from noctule.core.state import State
 from noctule.protocol.errors import PacketError
 from noctule.protocol.filters import split_filter
-from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.suback import Suback, encode_suback
 from noctule.protocol.subscribe import SubscriptionRequest, decode_subscribe
 
@@ -36,9 +35,10 @@ def _subscribe(state: State, session: Session, entry: SubscriptionRequest, ident
         share_name, topic_filter = split_filter(entry.filter, state.settings.limits.topic_levels_max)
     except PacketError as error:
         return error.reason_code, False
-    if share_name is not None:
-        return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, False
     options = (_NO_LOCAL if entry.no_local else 0) | (_RETAIN_AS_PUBLISHED if entry.retain_as_published else 0)
-    existed = state.router.subscribe(session, topic_filter.encode(), entry.qos, options, identifier)
+    share = None if share_name is None else share_name.encode()
+    existed = state.router.subscribe(session, topic_filter.encode(), entry.qos, options, identifier, share)
+    if share is not None:
+        return entry.qos, False  # 4.8.2: no retained messages for a shared subscription
     # Retain Handling: 0 always, 1 for a new subscription, 2 never [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11].
     return entry.qos, entry.retain_handling == 0 or (entry.retain_handling == 1 and not existed)

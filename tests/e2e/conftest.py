@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-
 from e2e.process import BrokerProcess
 
 SECONDS_PER_TEST = 40

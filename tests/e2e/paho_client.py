@@ -7,12 +7,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from e2e.process import DEADLINE, BrokerProcess
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-
-from e2e.process import DEADLINE, BrokerProcess
 
 V31, V311, V5 = MQTTProtocolVersion.MQTTv31, MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5
 VERSIONS = (V31, V311, V5)
@@ -108,13 +107,25 @@ class PahoClient:
         assert self._acknowledged.get(timeout=DEADLINE)[0] == mid
 
     def send(
-        self, topic: str, payload: str | bytes, qos: int = 0, *, retain: bool = False, properties: Properties | None = None
+        self,
+        topic: str,
+        payload: str | bytes,
+        qos: int = 0,
+        *,
+        retain: bool = False,
+        properties: Properties | None = None,
     ) -> MQTTMessageInfo:
         """Start to publish."""
         return self.paho.publish(topic, payload, qos, retain, properties)
 
     def publish(
-        self, topic: str, payload: str | bytes, qos: int = 0, *, retain: bool = False, properties: Properties | None = None
+        self,
+        topic: str,
+        payload: str | bytes,
+        qos: int = 0,
+        *,
+        retain: bool = False,
+        properties: Properties | None = None,
     ) -> None:
         """Publish, and wait until the broker has acknowledged it (QoS 0: until it is written)."""
         info = self.send(topic, payload, qos, retain=retain, properties=properties)

@@ -7,7 +7,6 @@ from typing import Any
 import aiomqtt
 import pytest
 from aiomqtt import Client, ProtocolVersion
-
 from e2e.process import DEADLINE, BrokerProcess
 
 every_version = pytest.mark.parametrize(
@@ -44,10 +43,12 @@ def test_will(broker: BrokerProcess, topic: str, version: ProtocolVersion) -> No
             await watcher.subscribe(topic, 1)
             name = topic[-16:]
             will = aiomqtt.Will(topic, b"gone", qos=1)
-            async with Client(broker.host, broker.port, protocol=version, identifier=name, will=will):
-                # A second client of the same name takes over, and the first one's will is sent.
-                async with Client(broker.host, broker.port, protocol=version, identifier=name):
-                    assert (await anext(watcher.messages)).payload == b"gone"
+            # The second client of the same name takes over, and the first one's will is sent.
+            async with (
+                Client(broker.host, broker.port, protocol=version, identifier=name, will=will),
+                Client(broker.host, broker.port, protocol=version, identifier=name),
+            ):
+                assert (await anext(watcher.messages)).payload == b"gone"
 
     run(main())
 

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import gmqtt
 import pytest
-from gmqtt.mqtt.constants import MQTTv50, MQTTv311
-
 from e2e.paho_client import V5, PahoClient, publish_properties
 from e2e.process import DEADLINE, BrokerProcess
+from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 
 every_version = pytest.mark.parametrize("version", [MQTTv311, MQTTv50], ids=["3.1.1", "5"])
 
@@ -27,7 +26,8 @@ class GmqttClient:
 
     def __init__(self, client_id: str, **options: Any) -> None:
         self.gmqtt = gmqtt.Client(client_id, **options)
-        self.gmqtt.set_config({"reconnect_retries": 0, "reconnect_delay": 0})
+        # -1 is for ever, and 0 is once: what has been counted (0) is compared with "not more than".
+        self.gmqtt.set_config({"reconnect_retries": -2})
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._acknowledged: asyncio.Queue[int] = asyncio.Queue()
         self.disconnected = asyncio.Event()
@@ -60,8 +60,10 @@ async def connected(
 ) -> AsyncIterator[GmqttClient]:
     client = GmqttClient(client_id, **options)
     await client.gmqtt.connect(broker.host, broker.port, version=version, keepalive=60)
-    yield client
-    await client.gmqtt.disconnect()
+    try:
+        yield client
+    finally:
+        await client.gmqtt.disconnect()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -74,9 +76,9 @@ def test_publish_and_receive(broker: BrokerProcess, topic: str, qos: int, versio
     async def main() -> None:
         async with connected(broker, topic[-20:], version) as client:
             await client.subscribe(topic, qos)
-            for number in range(100):
+            for number in range(20):
                 client.gmqtt.publish(topic, str(number), qos)
-            for number in range(100):
+            for number in range(20):
                 message = await client.receive()
                 assert (message.topic, message.payload, message.qos) == (topic, str(number).encode(), qos)
             await client.unsubscribe(topic)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-
 from e2e.process import DEADLINE, BrokerProcess
 
 missing = [program for program in ("mosquitto_pub", "mosquitto_sub", "stdbuf") if shutil.which(program) is None]
@@ -97,12 +96,14 @@ def test_offline_messages(broker: BrokerProcess, topic: str, qos: int, version: 
 
 @every_version
 def test_will(broker: BrokerProcess, topic: str, version: str) -> None:
-    with subscribed(broker, "-V", version, "-q", 1, "-t", topic, "-C", 1) as watcher:
-        with subscribed(
+    with (
+        subscribed(broker, "-V", version, "-q", 1, "-t", topic, "-C", 1) as watcher,
+        subscribed(
             broker, "-V", version, "-t", topic + "/x", "--will-topic", topic, "--will-payload", "gone", "--will-qos", 1
-        ) as sub:
-            sub.kill()
-            assert messages(watcher) == [f"{topic} 1 0 gone"]
+        ) as sub,
+    ):
+        sub.kill()
+        assert messages(watcher) == [f"{topic} 1 0 gone"]
 
 
 @every_version

@@ -3,11 +3,10 @@
 import uuid
 
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-
 from e2e.paho_client import V5, V31, V311, VERSIONS, PahoClient, publish_properties
 from e2e.process import BrokerProcess
 from e2e.wire import DISCONNECT, MQTT5, MQTT31, MQTT311, Wire
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 API = CallbackAPIVersion
 every_version = pytest.mark.parametrize("version", VERSIONS, ids=["3.1", "3.1.1", "5"])
@@ -276,9 +275,7 @@ def test_a_thousand_messages_come_in_order(
 
 @every_version
 @every_qos
-def test_a_payload_of_a_megabyte(
-    broker: BrokerProcess, topic: str, qos: int, version: MQTTProtocolVersion
-) -> None:
+def test_a_payload_of_a_megabyte(broker: BrokerProcess, topic: str, qos: int, version: MQTTProtocolVersion) -> None:
     payload = bytes(range(256)) * 4096
     with PahoClient(broker, version) as client:
         client.subscribe((topic, qos))
@@ -291,9 +288,7 @@ def test_an_empty_client_id_is_replaced(broker: BrokerProcess, topic: str) -> No
         assert first.connack_properties is not None
         assert second.connack_properties is not None
         # paho keeps properties as attributes that are not declared.
-        assigned = [
-            getattr(client.connack_properties, "AssignedClientIdentifier", "") for client in (first, second)
-        ]
+        assigned = [getattr(client.connack_properties, "AssignedClientIdentifier", "") for client in (first, second)]
         assert all(assigned)
         assert assigned[0] != assigned[1]
     with PahoClient(broker, V311) as first, PahoClient(broker, V311) as second:

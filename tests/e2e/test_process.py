@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-
 from e2e.paho_client import V5, PahoClient
 from e2e.process import COMMAND, DEADLINE, BrokerProcess
 from e2e.wire import MQTT5, MQTT311, PINGREQ, Wire, publish
@@ -47,7 +46,9 @@ def test_what_was_sent_before_the_stop_is_delivered(start_broker: StartBroker) -
         publisher.send(*(publish("t", number.to_bytes(2)) for number in range(1000)), PINGREQ)
         assert publisher.receive() == (0xD0, b"")
         broker.signal(signal.SIGTERM)
-        assert [found.body[-2:] for found in subscriber.until_closed()] == [number.to_bytes(2) for number in range(1000)]
+        assert [found.body[-2:] for found in subscriber.until_closed()] == [
+            number.to_bytes(2) for number in range(1000)
+        ]
     assert broker.wait() == 0
 
 

@@ -44,9 +44,7 @@ def refused(reader: PacketReader, read: Callable[[PacketReader], object], rule: 
 
 
 @pytest.mark.parametrize(("read", "data", "value"), FIELDS.values(), ids=FIELDS)
-def test_a_field_is_read_and_no_byte_more(
-    read: Callable[[PacketReader], object], data: bytes, value: object
-) -> None:
+def test_a_field_is_read_and_no_byte_more(read: Callable[[PacketReader], object], data: bytes, value: object) -> None:
     reader = PacketReader(data + b"rest")
     assert read(reader) == value
     assert reader.remaining == 4
@@ -119,7 +117,8 @@ def test_varint_bounds(value: int, encoded: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x80\x00", b"\x81\x00", b"\x80\x80\x00", b"\x80\x80\x80\x00", b"\xff\xff\xff\xff", b"\x80\x80\x80\x80\x01"]
+    "data",
+    [b"\x80\x00", b"\x81\x00", b"\x80\x80\x00", b"\x80\x80\x80\x00", b"\xff\xff\xff\xff", b"\x80\x80\x80\x80\x01"],
 )
 def test_a_varint_that_is_longer_than_it_must_be_is_refused(data: bytes) -> None:
     refused(PacketReader(data), PacketReader.varint, "MQTT-1.5.5-1")

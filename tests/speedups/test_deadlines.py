@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from noctule._speedups.deadlines import Deadlines, Timed
 
 
-
 def test_what_waits_for_nothing_is_due_never() -> None:
     deadlines = Deadlines()
     assert len(deadlines) == 0

@@ -1,0 +1,50 @@
+"""What the handlers of one broker work on, in one place."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from noctule._speedups.link import Link
+from noctule._speedups.outlet import Plane
+from noctule._speedups.router import Router
+from noctule.config.settings import Settings
+from noctule.core.sessions import Sessions
+
+
+@dataclass(slots=True)
+class State:
+    """One broker's trees, sessions and links. Two of these in one process share nothing."""
+
+    settings: Settings
+    plane: Plane
+    router: Router
+    sessions: Sessions
+    logger: logging.Logger
+
+    #: Every link that is not closed.
+    links: set[Link] = field(default_factory=set)
+
+    #: Set when the broker stops: nobody is let in any more.
+    is_stopping: bool = False
+
+    #: Called when the last link has closed.
+    when_no_links: Callable[[], object] | None = None
+
+
+def make_state(settings: Settings) -> State:
+    """An empty broker."""
+    limits = settings.limits
+    plane = Plane(
+        write_max_bytes=limits.write_max_bytes,
+        packet_max_bytes=limits.packet_max_bytes,
+        connect_max_bytes=min(limits.connect_max_bytes, limits.packet_max_bytes),
+        queue_max_messages=limits.queue_max_messages,
+        queue_max_bytes=limits.queue_max_bytes,
+        inflight_max=limits.inflight_max,
+        receive_maximum=limits.receive_maximum,
+        levels_max=limits.topic_levels_max,
+        alias_max_in=limits.alias_max_in,
+        alias_max_out=limits.alias_max_out,
+    )
+    router = Router(plane, settings.share_strategy.value)
+    return State(settings, plane, router, Sessions(plane, router), logging.getLogger("noctule"))
