@@ -174,7 +174,11 @@ async def test_no_more_than_the_server_takes_at_once() -> None:
         await server.expect(b"\x30\x05\x00\x01t\x000")
         await server.send(b"\x40\x02\x00\x02")
         await server.expect(b"\x32\x07\x00\x01t\x00\x03\x003")
+        nursery.start_soon(client.publish, "t", b"4", 1)
+        await server.expect_silence()  # one acknowledgement, one message
         await server.send(b"\x40\x02\x00\x01", b"\x40\x02\x00\x03")
+        await server.expect(b"\x32\x07\x00\x01t\x00\x04\x004")
+        await server.send(b"\x40\x02\x00\x04")
 
 
 @on_mock_clock
