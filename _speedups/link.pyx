@@ -100,9 +100,15 @@ cdef class Link(Outlet):
         session.attach(self, receive_maximum)
 
     def write(self, bytes packet not None):
-        """Append a whole packet; it is sent at the end of the turn. Nothing happens on a link that has ended."""
+        """Append a whole packet; it is sent at the end of the turn.
+
+        Nothing happens on a link that has ended, nor with a packet that the peer would not take.
+        """
         cdef Py_ssize_t size = PyBytes_GET_SIZE(packet)
         if self.state >= LINK_ENDING or size == 0:
+            return
+        if size > self.packet_max:
+            self.plane.counters.dropped_too_large += 1      # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
             return
         memcpy(self.room(size), PyBytes_AS_STRING(packet), size)
         self.plane.counters.packets_sent[<unsigned char>packet[0] >> 4] += 1

@@ -22,7 +22,7 @@ from noctule._speedups.codec cimport (
 from noctule._speedups.message cimport Message, is_expired, message_of, parts_of, seconds_left
 from noctule._speedups.outlet cimport Outlet, Plane
 from noctule._speedups.deadlines cimport Timed
-from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, write_to
+from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, qos0_waits, write_to
 from noctule._speedups.siphash cimport noctule_siphash
 from noctule._speedups.topics cimport (
     NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, free_matches,
@@ -474,7 +474,7 @@ cdef class Router:
         if outlet is None:
             self.plane.counters.dropped_offline += 1
             return 0
-        if session.exempt:
+        if qos0_waits(session):
             # Retained messages for a new subscription wait in the queue: what is newer goes behind them.
             session.deliver(_message_from(parts, expiry_s, self.plane.now), 0, DELIVER_RETAIN if retain else 0,
                             target.via)
@@ -510,7 +510,7 @@ cdef class Router:
             if outlet is None:
                 self.plane.counters.dropped_offline += count
                 continue
-            if (<Session>target.session).exempt == 0 and outlet.takes_as_is \
+            if not qos0_waits(<Session>target.session) and outlet.takes_as_is \
                     and (target.via == NULL or outlet.layout == LAYOUT_3):
                 if outlet.layout == layout:
                     bytes_to_send = data
@@ -556,7 +556,7 @@ cdef class Router:
                     continue
                 outlet = (<Session>target.session).outlet
                 if outlet is not None and outlet.layout == layout and outlet.takes_as_is \
-                        and (<Session>target.session).exempt == 0 \
+                        and not qos0_waits(<Session>target.session) \
                         and (layout == LAYOUT_3 or PyBytes_GET_SIZE((<Via>target.via).identifiers) == 0) \
                         and pending(&outlet.out) + frame.size <= self.plane.write_max_bytes:
                     memcpy(outlet.room(frame.size), start, frame.size)

@@ -78,6 +78,7 @@ cdef class Session(Subscriber):
     cdef uint32_t _queue_head
     cdef readonly uint32_t queued
     cdef uint32_t exempt                # of the queued: those not counted against the limits
+    cdef uint32_t queued_qos0           # of the queued: those of QoS 0
     cdef readonly uint64_t queued_bytes
     cdef uint16_t *_resend              # packet identifiers to send again, in order
     cdef uint32_t _resend_count
@@ -108,6 +109,10 @@ cdef class Session(Subscriber):
     cdef bint answer_later(self, uint16_t packet_id) except -1
     cdef uint16_t next_answer(self) except? 0
     cdef Message release(self, uint16_t packet_id)
+
+cdef inline bint qos0_waits(Session session) noexcept:
+    """Whether QoS 0 has to go through the queue: behind retained messages, or behind QoS 0 that did."""
+    return session.exempt != 0 or session.queued_qos0 != 0
 
 cdef inline bint has_backlog(Session session) noexcept:
     return session.queued != 0 or session._resend != NULL

@@ -175,7 +175,7 @@ cdef class Session(Subscriber):
         free(self._queue)
         self._queue = NULL
         self._queue_capacity = self._queue_head = 0
-        self.exempt = 0
+        self.exempt = self.queued_qos0 = 0
         self.queued_bytes = 0
 
     cdef void _drop_queued_qos0(self) noexcept:
@@ -195,6 +195,7 @@ cdef class Session(Subscriber):
             Py_DECREF(<object>delivery.message)
             Py_XDECREF(delivery.via)
         self.queued = kept
+        self.queued_qos0 = 0
 
     @property
     def connected(self):
@@ -337,6 +338,7 @@ cdef class Session(Subscriber):
         delivery.qos = qos
         delivery.flags = flags
         self.queued += 1
+        self.queued_qos0 += qos == 0
         return 1
 
     cdef int pump(self) except -1:
@@ -356,6 +358,7 @@ cdef class Session(Subscriber):
             message = <Message>delivery.message
             self._queue_head = (self._queue_head + 1) & (self._queue_capacity - 1)
             self.queued -= 1
+            self.queued_qos0 -= delivery.qos == 0
             if delivery.flags & DELIVER_EXEMPT:
                 self.exempt -= 1
             else:

@@ -38,9 +38,9 @@ def disconnect_packet(link: Link, reason_code: int, reason_string: str | None = 
 
 
 def end_connection(state: State, link: Link, packet: bytes, *, publish_will: bool = True) -> None:
-    """Send ``packet`` (may be empty), close, and do for the session what follows from it."""
+    """Send what is written and ``packet`` (may be empty), close, and do for the session what follows from it."""
     session = link.session
-    if packet:
+    if packet or link.pending_bytes:
         link.end(packet)
         state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.end_timeout_s)
     else:

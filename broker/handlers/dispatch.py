@@ -63,7 +63,9 @@ class Dispatcher:
         session = link.session
         if session is not None:
             self._state.logger.debug("Client %s is gone: %s.", escaped(session.client_id), cause)
-        end_connection(self._state, link, b"")
+        link.close()  # there is nobody to send anything to
+        if session is not None:
+            self._state.sessions.connection_ended(session, publish_will=True)
 
     def closed(self, link: Link) -> None:
         """The link is closed, whoever did it."""
