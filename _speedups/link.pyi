@@ -1,7 +1,7 @@
 """One connection's protocol state: bytes in, packets handled or handed out, bytes out."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, type_check_only
 
 from noctule._speedups.outlet import Outlet
 from noctule._speedups.router import Router
@@ -12,6 +12,7 @@ OPEN: int
 ENDING: int
 CLOSED: int
 
+@type_check_only
 class Handler(Protocol):
     """What a link calls for the packets that it does not handle itself."""
 

@@ -80,7 +80,7 @@ cdef class Link(Outlet):
     # --- what the handlers call ---
 
     def open(self, Session session not None, int version, uint16_t keep_alive_s,
-             uint32_t receive_maximum=65_535, uint32_t packet_max=NO_PACKET_MAX, uint16_t alias_max=0):
+             uint32_t receive_maximum=65_535, uint32_t packet_max=0xFFFFFFFF, uint16_t alias_max=0):
         """CONNECT is accepted: packets of ``version`` are read from now on, in the name of ``session``.
 
         The handler writes the CONNACK before, since delivery begins here [MQTT-3.2.0-1].

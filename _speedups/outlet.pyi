@@ -1,9 +1,10 @@
 """The write side of a connection, and what one turn of the data plane has touched."""
 
-from typing import TypedDict
+from typing import TypedDict, type_check_only
 
 from noctule._speedups.deadlines import Deadlines, Timed
 
+@type_check_only
 class Counts(TypedDict):
     """What the data plane has counted since it was made."""
 

@@ -101,10 +101,10 @@ class StreamClient:
 class RunningBroker:
     """A broker that runs in a nursery of the test's."""
 
-    def __init__(self, broker: Broker, nursery: trio.Nursery) -> None:
+    def __init__(self, broker: Broker, nursery: trio.Nursery, streams: list[trio.abc.Stream]) -> None:
         self.broker = broker
+        self.streams = streams
         self._nursery = nursery
-        self._streams = 0
 
     @property
     def port(self) -> int:
@@ -112,12 +112,14 @@ class RunningBroker:
 
     async def open(self, version: ProtocolVersion = V5) -> StreamClient:
         """A connection: over a socket where the broker listens, in memory where it does not."""
+        stream: trio.abc.Stream
         if self.broker.urls:
-            return StreamClient(await trio.open_tcp_stream("127.0.0.1", self.port), version)
-        near, far = trio.testing.memory_stream_pair()
-        self._streams += 1
-        self._nursery.start_soon(self.broker.serve_stream, far, f"memory:{self._streams}")
-        return StreamClient(near, version)
+            stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        else:
+            stream, far = trio.testing.memory_stream_pair()
+            self._nursery.start_soon(self.broker.serve_stream, far, f"memory:{len(self.streams)}")
+        self.streams.append(stream)
+        return StreamClient(stream, version)
 
     async def connect(self, client_id: str = "c", version: ProtocolVersion = V5, **fields: Any) -> StreamClient:
         client = await self.open(version)
@@ -134,8 +136,14 @@ async def running_broker(carrier: Carrier | None = None, **limits: Any) -> Async
     """
     listeners = () if carrier is None else (LOOPBACK,)
     broker = Broker(Settings(listeners, Limits(**limits), carrier))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(broker.run)
-        yield RunningBroker(broker, nursery)
-        broker.stop()
+    streams: list[trio.abc.Stream] = []
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(broker.run)
+            yield RunningBroker(broker, nursery, streams)
+            broker.stop()
+    finally:
+        for stream in streams:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
     assert not broker.state.links
