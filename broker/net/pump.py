@@ -14,6 +14,9 @@ from noctule.net.streams import Streams
 
 _logger = logging.getLogger("noctule.net")
 
+#: Longer than a turn of the reactor lasts at most.
+_MOMENTS_S = 0.02
+
 
 class Pump:
     """Carries plain sockets through the epoll reactor."""
@@ -64,11 +67,28 @@ class Pump:
         try:
             while True:
                 await wait_readable(fd)
-                # Connections over streams wait in trio's own loop: with any of these the reactor lingers less.
-                turn(current_time(), not self._streams.count)
+                # Counting who waits takes longer the more streams there are, and the answer is known then.
+                turn(current_time(), not self._streams.count and _is_alone())
                 reconsider()
         finally:
             reactor.close()
+
+
+def _is_alone() -> bool:
+    """Whether no other task of this thread can have anything to do for the next moments.
+
+    Then the reactor may linger as long as it likes; otherwise it would keep an HTTP service, a client in the
+    same process or a thread's result waiting.
+    """
+    tasks = trio.lowlevel.current_statistics()
+    waiting = tasks.io_statistics
+    return (
+        tasks.tasks_runnable == 0
+        and tasks.run_sync_soon_queue_size == 0
+        and tasks.seconds_to_next_deadline > _MOMENTS_S
+        and waiting.tasks_waiting_read <= 1  # trio's own, for its wake-up from other threads
+        and waiting.tasks_waiting_write == 0
+    )
 
 
 def _log_error(link: SocketLink | None) -> None:
