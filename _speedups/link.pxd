@@ -11,9 +11,10 @@ from noctule._speedups.session cimport Session
 
 cdef enum:              # states of a link
     LINK_NEW = 0        # nothing but CONNECT is accepted
-    LINK_OPEN = 1
-    LINK_ENDING = 2     # what is written is sent, what comes in is thrown away
-    LINK_CLOSED = 3
+    LINK_DECIDING = 1   # CONNECT is read, its CONNACK not sent: nothing but AUTH and DISCONNECT is accepted
+    LINK_OPEN = 2
+    LINK_ENDING = 3     # what is written is sent, what comes in is thrown away
+    LINK_CLOSED = 4
 
 # PUBLISH packets that lie one behind the other, of one topic, and may be delivered in one copy.
 cdef struct Run:

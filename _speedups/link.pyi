@@ -8,6 +8,7 @@ from noctule._speedups.router import Router
 from noctule._speedups.session import Session
 
 NEW: int
+DECIDING: int
 OPEN: int
 ENDING: int
 CLOSED: int
@@ -19,7 +20,7 @@ class Handler(Protocol):
     def connect(self, link: Link, body: bytes) -> None:
         """The first packet, a CONNECT."""
     def packet(self, link: Link, first: int, body: bytes) -> None:
-        """A later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH."""
+        """A later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH; before ``open`` only the last two."""
     def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
         """The peer broke a rule: the handler ends the connection."""
     def lost(self, link: Link, cause: str) -> None:
@@ -42,6 +43,8 @@ class Link(Outlet):
     state: int
     is_paused: bool
     def __init__(self, router: Router, handler: Handler, peer: str) -> None: ...
+    def await_decision(self, version: int, packet_max: int = 0xFFFFFFFF) -> None:
+        """CONNECT is read, and whether it is accepted is decided later: with ``open`` or with ``end``."""
     def open(
         self,
         session: Session,

@@ -4,7 +4,8 @@ PUBLISH, the acknowledgements and PINGREQ are handled here. Every other packet l
 handler, a Python object with
 
     connect(link, body)                     the first packet, a CONNECT
-    packet(link, first, body)               a later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH
+    packet(link, first, body)               a later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH;
+                                            before ``open`` only the last two
     violation(link, code, text, rule)       the peer broke a rule: the handler ends the connection
     lost(link, cause)                       the connection is gone, and not because the handler ended it
     closed(link)                            the last call of all, however it ended
@@ -45,7 +46,7 @@ cdef enum:
     ACK_BYTES_MAX = 65_536
     NO_PACKET_MAX = 0xFFFFFFFF
 
-NEW, OPEN, ENDING, CLOSED = LINK_NEW, LINK_OPEN, LINK_ENDING, LINK_CLOSED
+NEW, DECIDING, OPEN, ENDING, CLOSED = LINK_NEW, LINK_DECIDING, LINK_OPEN, LINK_ENDING, LINK_CLOSED
 
 
 cdef inline void _fault(Fault *fault, uint8_t reason_code, const char *text, const char *rule) noexcept:
@@ -78,6 +79,15 @@ cdef class Link(Outlet):
             self.plane.pool.give_back(&self.rest)
 
     # --- what the handlers call ---
+
+    def await_decision(self, int version, uint32_t packet_max=0xFFFFFFFF):
+        """CONNECT is read, and whether it is accepted is decided later: with ``open`` or with ``end``.
+
+        The deadline that the link had for its CONNECT is not moved: it is the one for the decision too.
+        """
+        self.layout = LAYOUT_5 if version >= 5 else LAYOUT_3
+        self.packet_max = packet_max
+        self.state = LINK_DECIDING
 
     def open(self, Session session not None, int version, uint16_t keep_alive_s,
              uint32_t receive_maximum=65_535, uint32_t packet_max=0xFFFFFFFF, uint16_t alias_max=0):
@@ -124,6 +134,9 @@ cdef class Link(Outlet):
         if not self.is_paused:
             return
         self.is_paused = False
+        self.last_received = self.plane.now     # who was not listened to has not been silent
+        if self.state < LINK_ENDING:
+            self.plane.mark(self)               # whoever carries the bytes reads again, also if nothing is written
         if self.state >= LINK_ENDING or self._is_parsing:
             return              # within the handler's call: the packets go on after it
         # What was kept may be many packets; it is taken out so that the rest of the last can go back in.
@@ -182,6 +195,8 @@ cdef class Link(Outlet):
             return self.state != LINK_CLOSED
         if self.keep_alive_s == 0:
             return False
+        if self.is_paused:
+            self.last_received = now
         deadline = self.last_received + 1.5 * self.keep_alive_s     # [MQTT-3.1.2-22] [MQTT-3.1.2-24]
         if deadline <= now:
             return True
@@ -311,6 +326,13 @@ cdef class Link(Outlet):
                 self._refuse(&fault)
                 return False
             most = self.plane.connect_max_bytes
+        elif self.state == LINK_DECIDING:
+            if frame.first >> 4 != AUTH and frame.first >> 4 != DISCONNECT:
+                _fault(&fault, PROTOCOL_ERROR, b"a packet before CONNACK that is neither AUTH nor DISCONNECT",
+                       b"MQTT-3.1.2-30")
+                self._refuse(&fault)
+                return False
+            most = min(self.plane.connect_max_bytes, <size_t>ACK_BYTES_MAX)
         elif not (frame.first >> 4 == PUBLISH or frame.first >> 4 == SUBSCRIBE or frame.first >> 4 == UNSUBSCRIBE):
             most = min(most, <size_t>ACK_BYTES_MAX)
         if frame.size > most:

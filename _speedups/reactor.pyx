@@ -106,8 +106,10 @@ cdef class SocketLink(Link):
         epoll_ctl(self.reactor._epoll, EPOLL_CTL_DEL, fd, NULL)
         close(fd)
         self.reactor.link_count -= 1
-        # An event of this turn may name the link still: its reference goes when the turn ends.
-        self.reactor._closed.append(self)
+        if self.reactor._in_turn:
+            # An event of this turn may name the link still: its last reference goes when the turn ends.
+            self.reactor._closed.append(self)
+        self.reactor = None
         Py_DECREF(self)
         return 0
 
@@ -239,6 +241,8 @@ cdef class Reactor:
         if self._epoll >= 0:
             close(self._epoll)
             self._epoll = -1
+        self._closed.clear()
+        self._watches.clear()
 
     def add(self, SocketLink link not None, int fd):
         """Take over a connected socket, non-blocking or not: it is the link's from now on, also on failure."""

@@ -69,6 +69,9 @@ class Broker:
                     task_status.started(self.urls)
                     await self._stop_asked.wait()
                     accepting.cancel_scope.cancel()
+                # Who is told to go and comes back at once is refused, and can try another broker.
+                for bound in listening:
+                    bound.close()
                 await self._end_links()
                 connections.cancel_scope.cancel()
         finally:

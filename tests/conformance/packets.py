@@ -5,7 +5,7 @@ is read is checked as strictly as a client could check it: reserved bits, proper
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -209,15 +209,11 @@ def pubcomp(packet_id: int, code: int | None = None, properties: bytes | None = 
 
 def disconnect(code: int | None = None, properties: bytes | None = None) -> bytes:
     """A DISCONNECT; without arguments that of every version."""
-    return packet(
-        0xE0, b"" if code is None else bytes([code]), b"" if properties is None else block(properties)
-    )
+    return packet(0xE0, b"" if code is None else bytes([code]), b"" if properties is None else block(properties))
 
 
 def auth(code: int | None = None, properties: bytes | None = None) -> bytes:
-    return packet(
-        0xF0, b"" if code is None else bytes([code]), b"" if properties is None else block(properties)
-    )
+    return packet(0xF0, b"" if code is None else bytes([code]), b"" if properties is None else block(properties))
 
 
 # --- reading ------------------------------------------------------------------------------
@@ -462,19 +458,77 @@ Packet = Connack | Publish | Puback | Suback | Pingresp | Disconnect | Auth
 
 _ACKS: Final[dict[int, type[Puback]]] = {4: Puback, 5: Pubrec, 6: Pubrel, 7: Pubcomp}
 
-#: The reason codes that a server may send, by packet type (version 5).
+#: The reason codes that a server may send, by packet type (version 5; 2.4 and the tables of chapter 3).
 LEGAL_CODES: Final[dict[int, frozenset[int]]] = {
-    2: frozenset((0x00, *range(0x80, 0x8B), 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F)),
-    4: frozenset((0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99)),
-    5: frozenset((0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99)),
-    6: frozenset((0x00, 0x92)),
-    7: frozenset((0x00, 0x92)),
-    9: frozenset((0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2)),
-    11: frozenset((0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91)),
-    14: frozenset(
-        (0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, *range(0x8D, 0xA3)) - {0x92, 0x91}
-        if False
-        else set((0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, *range(0x8D, 0xA3))) - {0x91, 0x92}
-    ),
-    15: frozenset((0x00, 0x18)),
+    2: frozenset({0x00, *range(0x80, 0x8B), 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F}),
+    4: frozenset({0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}),
+    5: frozenset({0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}),
+    6: frozenset({0x00, 0x92}),
+    7: frozenset({0x00, 0x92}),
+    9: frozenset({0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2}),
+    11: frozenset({0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91}),
+    14: frozenset({0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90, *range(0x93, 0xA3)}),
+    15: frozenset({0x00, 0x18}),
 }
+
+
+def _code(reader: _Reader, packet_type: int, version: int) -> int:
+    code = reader.u8()
+    if version == MQTT5 and code not in LEGAL_CODES[packet_type]:
+        raise UnreadableError(f"the code {code:#x} in a packet of type {packet_type}")
+    return code
+
+
+def _property_block(reader: _Reader, packet_type: int) -> dict[str, Any]:
+    return read_properties(reader.take(reader.varint()), packet_type)
+
+
+def read_packet(frame: Frame, version: int) -> Packet:
+    """What the broker has sent to a client of this version. UnreadableError where it breaks a rule."""
+    packet_type, flags = frame.first >> 4, frame.first & 0x0F
+    size = 1 + len(varint(len(frame.body))) + len(frame.body)
+    reader = _Reader(frame.body)
+    is_5 = version == MQTT5
+    found: Packet
+    if packet_type != 3 and flags != (2 if packet_type == 6 else 0):
+        raise UnreadableError(f"reserved flags in {frame}")
+    match packet_type:
+        case 2:
+            acknowledge_flags = reader.u8()
+            code = _code(reader, 2, version)
+            if acknowledge_flags > 1 or (code and acknowledge_flags) or (not is_5 and code > 5):
+                raise UnreadableError(f"flags or code of {frame}")
+            found = Connack(code, acknowledge_flags == 1, _property_block(reader, 2) if is_5 else {}, size)
+        case 3:
+            qos = flags >> 1 & 3
+            topic = reader.string()
+            packet_id = reader.u16() if qos else 0
+            if qos == 3 or (qos == 0 and flags & 8) or (qos and not packet_id):
+                raise UnreadableError(f"QoS, DUP or packet identifier of {frame}")
+            values = _property_block(reader, 3) if is_5 else {}
+            found = Publish(topic, reader.rest(), qos, flags & 1 == 1, flags & 8 == 8, packet_id, values, size)
+        case 4 | 5 | 6 | 7:
+            packet_id = reader.u16()
+            code = _code(reader, packet_type, version) if is_5 and reader.left else 0
+            values = _property_block(reader, packet_type) if is_5 and reader.left else {}
+            found = _ACKS[packet_type](packet_id, code, values, size)
+        case 9 | 11:
+            packet_id = reader.u16()
+            values = _property_block(reader, packet_type) if is_5 else {}
+            codes = [_code(reader, packet_type, version) for _ in range(reader.left)]
+            if packet_type == 9 and not is_5 and not set(codes) <= {0, 1, 2, 0x80}:
+                raise UnreadableError(f"codes of {frame}")
+            found = (Suback if packet_type == 9 else Unsuback)(packet_id, codes, values, size)
+        case 13:
+            found = Pingresp()
+        case 14 if is_5:
+            code = _code(reader, 14, version) if reader.left else 0
+            found = Disconnect(code, _property_block(reader, 14) if reader.left else {}, size)
+        case 15 if is_5:
+            code = _code(reader, 15, version) if reader.left else 0
+            found = Auth(code, _property_block(reader, 15) if reader.left else {}, size)
+        case _:
+            raise UnreadableError(f"a server does not send {frame} to version {version}")
+    if reader.left:
+        raise UnreadableError(f"{reader.left} bytes are left over in {frame}")
+    return found

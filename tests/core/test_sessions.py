@@ -109,7 +109,9 @@ def test_for_good_with_a_delayed_will(state: State, sessions: Sessions) -> None:
     assert sessions.find("c") is session
 
 
-@pytest.mark.parametrize(("delay", "expiry", "published_at"), [(0, 50, 0), (10, 50, 10), (50, 10, 10), (10, 0, 0), (7, 7, 7)])
+@pytest.mark.parametrize(
+    ("delay", "expiry", "published_at"), [(0, 50, 0), (10, 50, 10), (50, 10, 10), (10, 0, 0), (7, 7, 7)]
+)
 def test_when_a_will_is_published(state: State, sessions: Sessions, delay: int, expiry: int, published_at: int) -> None:
     """[MQTT-3.1.2-8] [MQTT-3.1.3-9]"""
     session, _ = sessions.open("c", clean_start=True, expiry_interval_s=expiry)

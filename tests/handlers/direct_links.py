@@ -112,7 +112,14 @@ class DirectClient:
         return self.connack
 
     def publish(
-        self, topic: str, payload: bytes = b"", qos: int = 0, packet_id: int = 1, *, retain: bool = False, dup: bool = False
+        self,
+        topic: str,
+        payload: bytes = b"",
+        qos: int = 0,
+        packet_id: int = 1,
+        *,
+        retain: bool = False,
+        dup: bool = False,
     ) -> "DirectClient":
         packet_id = packet_id if qos else 0
         return self.send(encode_publish(topic.encode(), payload, self.version, qos, retain, dup, packet_id))
@@ -120,7 +127,9 @@ class DirectClient:
     def ack(self, packet_type: int, packet_id: int, reason_code: int = 0) -> "DirectClient":
         return self.send(encode_ack(packet_type, packet_id, self.version, reason_code))
 
-    def subscribe(self, *entries: SubscriptionRequest | str, packet_id: int = 1, identifier: int | None = None) -> tuple[int, ...]:
+    def subscribe(
+        self, *entries: SubscriptionRequest | str, packet_id: int = 1, identifier: int | None = None
+    ) -> tuple[int, ...]:
         """Send SUBSCRIBE (a text: that filter at QoS 2) and give the codes of its SUBACK, the first packet that comes."""
         requests = tuple(SubscriptionRequest(one, 2) if isinstance(one, str) else one for one in entries)
         self.send(encode_subscribe(Subscribe(packet_id, requests, identifier), self.version))

@@ -97,7 +97,9 @@ def test_no_name_in_3_1_is_refused() -> None:
 
 
 @every_version
-@pytest.mark.parametrize("name", ["0123456789abcdefghijABC", "a" * 1_000, "ä/+#$", " "], ids=["23", "1000", "signs", "space"])
+@pytest.mark.parametrize(
+    "name", ["0123456789abcdefghijABC", "a" * 1_000, "ä/+#$", " "], ids=["23", "1000", "signs", "space"]
+)
 def test_names_that_are_taken(version: ProtocolVersion, name: str) -> None:
     """[MQTT-3.1.3-5]"""
     assert DirectBroker().connect(name, version).link.state == OPEN

@@ -10,7 +10,20 @@ from protocol.wire_tables.unsubscribe import FAULTY as FAULTY_UNSUBSCRIBE
 
 every_version = pytest.mark.parametrize("version", ProtocolVersion, ids=["3.1", "3.1.1", "5"])
 
-WRONG_FILTERS = ["a#", "a/#/b", "#/a", "##", "a+", "+a/b", "a/+b", "/".join(["a"] * 201), "", "$share/", "$share//t", "$share/g"]
+WRONG_FILTERS = [
+    "a#",
+    "a/#/b",
+    "#/a",
+    "##",
+    "a+",
+    "+a/b",
+    "a/+b",
+    "/".join(["a"] * 201),
+    "",
+    "$share/",
+    "$share//t",
+    "$share/g",
+]
 
 
 @every_version
@@ -44,7 +57,9 @@ def test_retained_messages_come_behind_the_suback_and_before_what_is_newer(versi
     broker = DirectBroker()
     publisher = broker.connect("p")
     publisher.publish("a/1", b"old", 2, 7, retain=True).ack(6, 7)
-    publisher.publish("a/2", b"old", 1, retain=True).publish("a/3", b"old", 0, retain=True).publish("b", b"x", retain=True)
+    publisher.publish("a/2", b"old", 1, retain=True).publish("a/3", b"old", 0, retain=True).publish(
+        "b", b"x", retain=True
+    )
     client = broker.connect("c", version)
     assert client.subscribe(SubscriptionRequest("a/+", 1)) == (1,)
     found = sorted(decode_publish(first, body, version, True) for first, body in client.behind_suback)

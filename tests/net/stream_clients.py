@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import trio
 import trio.testing
-
 from noctule._speedups.codec import FrameScanner, Publish, decode_publish, encode_publish
 from noctule.app import Broker
 from noctule.config.settings import Carrier, Limits, ListenerSettings, Settings
@@ -42,6 +42,15 @@ class StreamClient:
         self.version = version
         self._scanner = FrameScanner()
         self._packets: list[tuple[int, bytes]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self.stream)
 
     async def send(self, *packets: bytes) -> None:
         await self.stream.send_all(b"".join(packets))
@@ -83,7 +92,9 @@ class StreamClient:
         first, body = await self.receive()
         assert decode_suback(body, self.version, first).reason_codes == (qos,)
 
-    async def publish(self, topic: str, payload: bytes = b"", qos: int = 0, packet_id: int = 1, *, retain: bool = False) -> None:
+    async def publish(
+        self, topic: str, payload: bytes = b"", qos: int = 0, packet_id: int = 1, *, retain: bool = False
+    ) -> None:
         await self.send(
             encode_publish(topic.encode(), payload, self.version, qos, retain, packet_id=packet_id if qos else 0)
         )
@@ -96,6 +107,11 @@ class StreamClient:
         """Everything that was sent before has been handled when this returns."""
         await self.send(PINGREQ)
         assert await self.receive() == PINGRESP
+
+
+async def dial(url: str) -> StreamClient:
+    """A connection to a listener."""
+    return StreamClient(await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])))
 
 
 class RunningBroker:

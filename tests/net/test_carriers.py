@@ -6,7 +6,17 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from net.stream_clients import PINGREQ, PINGRESP, V3_1, V3_1_1, V5, RunningBroker, StreamClient, run_mocked, running_broker
+from net.stream_clients import (
+    PINGREQ,
+    PINGRESP,
+    V3_1,
+    V3_1_1,
+    V5,
+    RunningBroker,
+    StreamClient,
+    run_mocked,
+    running_broker,
+)
 from noctule._speedups.codec import encode_ack, encode_publish
 from noctule.config.settings import Carrier
 from noctule.protocol import Connect, ProtocolVersion, Will, decode_disconnect, encode_connect
@@ -18,6 +28,7 @@ if sys.platform.startswith("linux"):
 every_carrier = pytest.mark.parametrize(
     "carrier", CARRIERS, ids=lambda carrier: "memory" if carrier is None else carrier.value
 )
+over_sockets = pytest.mark.parametrize("carrier", CARRIERS[1:], ids=lambda carrier: carrier.value)
 every_version = pytest.mark.parametrize("version", ProtocolVersion, ids=["3.1", "3.1.1", "5"])
 
 Body = Callable[[RunningBroker], Awaitable[None]]
@@ -104,11 +115,11 @@ def test_a_backlog_larger_than_the_write_buffer_arrives_in_order(carrier: Carrie
         await client.send(b"\xe0\x00")
         assert await client.until_end() == []
         publisher = await running.connect("p")
-        for i in range(400):
+        for i in range(200):
             await publisher.publish("t", b"%04d" % i + bytes(5_000), 1, 1)
             assert (await publisher.receive())[0] == 0x40
         client = await running.connect("s", clean_start=False, session_expiry_interval_s=100)
-        for i in range(400):
+        for i in range(200):
             found = await client.receive_publish()
             assert int(found.payload[:4]) == i
             await client.send(encode_ack(4, found.packet_id, V5))
@@ -126,11 +137,10 @@ def test_a_reader_that_stalls_holds_up_nobody_and_loses_qos_0_alone(carrier: Car
         quick = await running.connect("quick")
         await quick.subscribe("t", 0)
         publisher = await running.connect("p")
-        payload = bytes(10_000)
-        for i in range(3_000):
+        payload = bytes(50_000)
+        for _ in range(400):  # more than the system's own buffers hold
             await publisher.publish("t", payload)
             assert (await quick.receive_publish()).payload == payload
-            del i
         await publisher.publish("t", b"last", 1)
         assert (await publisher.receive())[0] == 0x40
         assert (await quick.receive_publish()).payload == b"last"
@@ -140,47 +150,52 @@ def test_a_reader_that_stalls_holds_up_nobody_and_loses_qos_0_alone(carrier: Car
         assert session.outlet is not None
         if carrier is not None:  # a stream in memory takes whatever it is given
             assert counts["dropped_slow_reader"] > 0
-            assert session.outlet.pending_bytes <= 65_536 + 10_100
+            assert session.outlet.pending_bytes <= 65_536 + 50_100
         count = 0
         while (await stalled.receive_publish()).payload != b"last":
             count += 1
-        assert count == 3_000 - counts["dropped_slow_reader"]
+        assert count == 400 - counts["dropped_slow_reader"]
 
     serve(carrier, body, write_max_bytes=65_536)
 
 
-@every_carrier
-def test_a_client_that_reads_no_answers_is_read_no_further(carrier: Carrier | None) -> None:
+@over_sockets
+def test_a_client_that_reads_no_answers_is_read_no_further(carrier: Carrier) -> None:
     """R18: its PINGREQs wait in its own socket, not in our memory."""
 
     async def body(running: RunningBroker) -> None:
         client = await running.connect()
-        ((link),) = running.broker.state.links
+        (link,) = running.broker.state.links
         with trio.move_on_after(5):
             while True:
-                await client.send(PINGREQ * 10_000)
-                assert link.pending_bytes <= 2 * 65_536 + 2 * 131_072
+                await client.send(PINGREQ * 65_536)
+        assert 0 < link.pending_bytes <= 2 * 65_536 + 2 * 131_072
         other = await running.connect("other")
         await other.ping()
-        if carrier is None:
-            return
-        assert link.pending_bytes > 0
         # And it goes on where it had stopped, once the client reads.
         before = running.broker.state.plane.counts["packets_received"][12]
-        for _ in range(before):
-            assert await client.receive() == PINGRESP
+        while running.broker.state.plane.counts["packets_received"][12] == before:
+            assert set(await client.stream.receive_some(65_536)) == {0xD0, 0x00}
 
     serve(carrier, body, write_max_bytes=65_536)
 
 
 @every_carrier
-def test_a_malformed_packet_ends_its_own_connection_alone(carrier: Carrier | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_malformed_packet_ends_its_own_connection_alone(
+    carrier: Carrier | None, caplog: pytest.LogCaptureFixture
+) -> None:
     async def body(running: RunningBroker) -> None:
         other = await running.connect("other")
         await other.subscribe("t")
-        for version, garbage in [(V5, b"\x00\x00"), (V3_1_1, b"\x36\x05\x00\x01t\x00\x01"), (V3_1, b"\x30\xff\xff\xff\xff")]:
+        for version, garbage in [
+            (V5, b"\x00\x00"),
+            (V3_1_1, b"\x36\x05\x00\x01t\x00\x01"),
+            (V3_1, b"\x30\xff\xff\xff\xff"),
+        ]:
             client = await running.connect("c", version)
-            await client.send(encode_publish(b"t", b"before", version), garbage, encode_publish(b"t", b"behind", version))
+            await client.send(
+                encode_publish(b"t", b"before", version), garbage, encode_publish(b"t", b"behind", version)
+            )
             packets = await client.until_end()
             assert [first for first, _ in packets] == ([0xE0] if version == 5 else [])
             assert (await other.receive_publish()).payload == b"before"
@@ -338,8 +353,8 @@ def test_stopping_does_not_wait_for_a_client_that_does_not_read(carrier: Carrier
             stalled = await running.connect("stalled")
             await stalled.subscribe("t")
             publisher = await running.connect("p")
-            for _ in range(1_000):
-                await publisher.publish("t", bytes(10_000))
+            for _ in range(100):
+                await publisher.publish("t", bytes(100_000))
             await publisher.ping()
             start = trio.current_time()
         assert trio.current_time() - start <= 5.5

@@ -177,9 +177,7 @@ def test_publish_round_trip(
 ) -> None:
     dup = dup and qos > 0
     wire = encode_publish(topic, payload, version, qos, retain, dup, packet_id, properties)
-    expected = Publish(
-        topic, payload, qos, retain, dup, packet_id if qos else 0, properties if version == 5 else b""
-    )
+    expected = Publish(topic, payload, qos, retain, dup, packet_id if qos else 0, properties if version == 5 else b"")
     assert decode_publish(*take_apart(wire), version) == expected
 
 

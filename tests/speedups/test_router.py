@@ -36,7 +36,13 @@ def test_the_lesser_qos_is_delivered(version: int, qos: int, granted: int) -> No
     if qos == 2:
         publisher.ack(PUBREL, 5)
     (found,) = subscriber.publishes()
-    assert (found.topic, found.payload, found.qos, found.retain, found.dup) == (b"t", b"x", min(qos, granted), False, False)
+    assert (found.topic, found.payload, found.qos, found.retain, found.dup) == (
+        b"t",
+        b"x",
+        min(qos, granted),
+        False,
+        False,
+    )
 
 
 @every_qos
@@ -128,7 +134,7 @@ def test_an_identifier_of_each_length(number: int, size: int) -> None:
     peer.publish(b"t", b"x")
     ((block),) = [found.properties for found in peer.publishes()]
     assert len(block) == size
-    from noctule._speedups.buffers import PacketReader  # noqa: PLC0415
+    from noctule._speedups.buffers import PacketReader
 
     assert PacketReader(block[1:]).varint() == number
 

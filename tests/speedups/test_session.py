@@ -142,7 +142,9 @@ def test_acknowledgements_of_nothing_leave_the_quota_alone(packet_type: int) -> 
 
 @both_qos
 @pytest.mark.parametrize(("receive_maximum", "inflight_max", "window"), [(3, 100, 3), (100, 3, 3), (1, 1, 1)])
-def test_no_more_in_flight_than_both_sides_allow(qos: int, receive_maximum: int, inflight_max: int, window: int) -> None:
+def test_no_more_in_flight_than_both_sides_allow(
+    qos: int, receive_maximum: int, inflight_max: int, window: int
+) -> None:
     """[MQTT-3.3.4-9] [MQTT-4.9.0-1]"""
     router = make_router(inflight_max=inflight_max)
     peer = Peer(router).connect(receive_maximum=receive_maximum).subscribe(b"t", qos)
