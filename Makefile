@@ -63,9 +63,9 @@ test-asan:
 	@rm -f $(ASAN)/_speedups/*.so
 	@rm -f $(ASAN)/$(VENV)/.built
 	NOCTULE_SANITIZE=1 $(MAKE) -C $(ASAN) build $(VENV)/.has-test
-	cd $(ASAN) && LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) PYTHONMALLOC=malloc \
+	cd $(ASAN) && LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) PYTHONMALLOC=malloc NOCTULE_FUZZ=sanitizer \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(BIN)/python -m pytest --ignore=tests/e2e -m 'not slow and not leak' $(TESTS)
+		$(BIN)/python -m pytest --capture=sys --ignore=tests/e2e -m 'not slow and not leak' $(TESTS)
 
 clean:
 	rm -rf $(VENV) .root build dist _speedups/*.so .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

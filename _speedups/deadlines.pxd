@@ -12,6 +12,7 @@ cdef class Deadlines:
     cdef PyObject **_heap
     cdef Py_ssize_t _count
     cdef Py_ssize_t _capacity
+    cpdef clear(self)
     cdef int schedule_at(self, Timed item, double deadline) except -1
     cdef void forget(self, Timed item) noexcept
     cdef void _up(self, Py_ssize_t index) noexcept

@@ -12,6 +12,8 @@ class Deadlines:
     """A binary heap of Timed objects by deadline, in seconds on the broker's clock."""
 
     def __len__(self) -> int: ...
+    def clear(self) -> None:
+        """Forget every deadline."""
     def schedule(self, item: Timed, deadline: float) -> None:
         """Wait with ``item`` until ``deadline``, in place of the deadline that it has."""
     def cancel(self, item: Timed) -> None:

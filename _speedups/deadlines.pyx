@@ -27,11 +27,15 @@ cdef class Deadlines:
     """A binary heap of Timed objects by deadline, in seconds on the broker's clock."""
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self._count):
-            (<Timed>self._heap[i]).heap_index = -1
-            Py_DECREF(<object>self._heap[i])
+        self.clear()
         free(self._heap)
+
+    cpdef clear(self):
+        """Forget every deadline."""
+        while self._count:
+            self._count -= 1
+            (<Timed>self._heap[self._count]).heap_index = -1
+            Py_DECREF(<object>self._heap[self._count])
 
     def __len__(self):
         return self._count

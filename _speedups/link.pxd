@@ -1,7 +1,7 @@
 """One connection's protocol state: bytes in, packets handled or handed out, bytes out."""
 
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer
 from noctule._speedups.codec cimport Fault, Frame, PublishFields
@@ -31,6 +31,9 @@ cdef class Link(Outlet):
     cdef public object wake
     cdef public object connection       # what the handlers know of it: version, user name, ...
     cdef readonly str peer
+    cdef dict _rights                   # topic in bytes -> what the session may do there; None: not asked yet
+    cdef uint64_t _rights_generation
+    cdef int _route_rights              # of the last topic published to
     cdef list _aliases                  # [Topic Alias] -> topic name in bytes, or None
     cdef Route _route                   # of the last topic published to
     cdef WriteBuffer rest               # of a packet that is not whole yet
@@ -46,6 +49,8 @@ cdef class Link(Outlet):
     cdef bint _size_allowed(self, const Frame *frame) except -1
     cdef int _parse(self, Cursor *cursor) except -1
     cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1
+    cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1
+    cdef int _denied(self, PublishFields *fields) except -1
     cdef int _resolve_alias(self, PublishFields *fields, Fault *fault) except -1
     cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1
     cdef int _acknowledgement(self, Frame *frame) except -1

@@ -23,6 +23,8 @@ class Handler(Protocol):
         """A later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH; before ``open`` only the last two."""
     def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
         """The peer broke a rule: the handler ends the connection."""
+    def denied(self, link: Link, topic: bytes) -> None:
+        """A message to this topic was not allowed."""
     def lost(self, link: Link, cause: str) -> None:
         """The connection is gone, and not because the handler ended it."""
     def closed(self, link: Link) -> None:

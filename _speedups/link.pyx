@@ -7,6 +7,7 @@ handler, a Python object with
     packet(link, first, body)               a later CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH;
                                             before ``open`` only the last two
     violation(link, code, text, rule)       the peer broke a rule: the handler ends the connection
+    denied(link, topic)                     a message to this topic was not allowed; the handler logs it
     lost(link, cause)                       the connection is gone, and not because the handler ended it
     closed(link)                            the last call of all, however it ended
 
@@ -26,7 +27,7 @@ from noctule._speedups.codec cimport (
     PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE, Fault,
     Frame, FrameResult, Layout, PublishFields, check_topic_name, read_ack, read_publish, scan_frame, write_ack,
 )
-from noctule._speedups.message cimport Message, message_of
+from noctule._speedups.message cimport Message, is_expired, message_of
 from noctule._speedups.outlet cimport Outlet
 from noctule._speedups.router cimport Route, Router, is_current
 from noctule._speedups.session cimport (
@@ -41,6 +42,9 @@ cdef enum:
     RECEIVE_MAXIMUM_EXCEEDED = 0x93
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
+    NOT_AUTHORIZED = 0x87
+    # As many decisions a link remembers; then it starts again.
+    RIGHTS_MAX = 256
     # A packet without a payload of the peer's choosing need not be larger: SUBSCRIBE and UNSUBSCRIBE
     # have the packet limit, and these have next to nothing.
     ACK_BYTES_MAX = 65_536
@@ -53,6 +57,11 @@ cdef inline void _fault(Fault *fault, uint8_t reason_code, const char *text, con
     fault.reason_code = reason_code
     fault.text = text
     fault.rule = rule
+
+
+cdef inline bint _is_allowed(int rights, uint8_t qos, bint retain) noexcept:
+    """Whether rights as ``Access.publish_rights`` gives them cover a message (session.RIGHT_*)."""
+    return rights & 1 and (not retain or rights & 2) and qos <= rights >> 2
 
 
 @cython.no_gc
@@ -179,6 +188,7 @@ cdef class Link(Outlet):
         self.session = None
         self._route = None
         self._aliases = None
+        self._rights = None
         self._drop_buffers()
         if session is not None and session.outlet is self:
             session.detach()
@@ -244,10 +254,11 @@ cdef class Link(Outlet):
         self.gone(cause)
 
     cdef int gone(self, str cause) except -1:
-        cdef bint tell = self.state <= LINK_OPEN
-        if tell:
-            self.handler.lost(self, cause)
-        self.close()
+        try:
+            if self.state <= LINK_OPEN:
+                self.handler.lost(self, cause)
+        finally:
+            self.close()        # also where the handler fails
         return 0
 
     cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1:
@@ -278,6 +289,8 @@ cdef class Link(Outlet):
 
     cdef int _keep(self, const unsigned char *data, size_t size) except -1:
         """Keep bytes until more come; the buffer grows with what has come, not with what was announced."""
+        if size == 0:
+            return 0
         self.plane.pool.make_room(&self.rest, size)
         memcpy(self.rest.data + self.rest.end, data, size)
         self.rest.end += size
@@ -419,7 +432,12 @@ cdef class Link(Outlet):
             if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, &fault) < 0:
                 return self._refuse(&fault)
             self._route = self.router.route_of(fields.parts.topic, fields.parts.topic_size)
+            if self.session.access is not None:
+                self._route_rights = self._rights_at(fields.parts.topic, fields.parts.topic_size)
         self.plane.counters.publish_bytes_received += fields.parts.payload_size
+        if self.session.access is not None and not _is_allowed(self._route_rights, fields.qos, fields.retain):
+            self._flush_run(run)
+            return self._denied(&fields)
         if fields.qos == 0 and not fields.retain and fields.properties.alias == 0:
             if run.count == 0:
                 run.start = start
@@ -444,6 +462,34 @@ cdef class Link(Outlet):
         targets = self.router.publish(self._route, &fields, None, self.session)
         if fields.qos == 1:
             return self._acknowledge(PUBACK, fields.packet_id, 0 if targets else NO_MATCHING_SUBSCRIBERS)
+        return 1
+
+    cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1:
+        """What the session may do at this topic: asked once, and remembered until rights change."""
+        cdef bytes name = PyBytes_FromStringAndSize(<const char *>topic, size)
+        cdef object rights
+        if self._rights is None or self._rights_generation != self.router.access_generation \
+                or len(self._rights) >= RIGHTS_MAX:
+            self._rights = {}
+            self._rights_generation = self.router.access_generation
+        rights = self._rights.get(name)
+        if rights is None:
+            rights = self._rights[name] = self.session.access.publish_rights(name)
+        return rights
+
+    cdef int _denied(self, PublishFields *fields) except -1:
+        """The session may not publish this: it goes nowhere, and its publisher is told where that can be [MQTT-3.3.5-2]."""
+        self.plane.counters.dropped_denied += 1
+        self.handler.denied(self, PyBytes_FromStringAndSize(<const char *>fields.parts.topic, fields.parts.topic_size))
+        if self.state >= LINK_ENDING:
+            return 0
+        if fields.qos == 1:
+            return self._acknowledge(PUBACK, fields.packet_id, NOT_AUTHORIZED)
+        if fields.qos == 2:
+            if self.layout == LAYOUT_3 and find_flight(&self.session.received, fields.packet_id) == NULL:
+                # Below version 5 the flow cannot be refused: it runs its course, and PUBREL finds the same answer.
+                self.session.hold(fields.packet_id, message_of(fields, self.plane.now))
+            return self._acknowledge(PUBREC, fields.packet_id, NOT_AUTHORIZED)
         return 1
 
     cdef int _resolve_alias(self, PublishFields *fields, Fault *fault) except -1:
@@ -498,7 +544,14 @@ cdef class Link(Outlet):
             if message is None:
                 # Released before, or never received: the peer may forget it either way.
                 return self._acknowledge(PUBCOMP, packet_id, PACKET_IDENTIFIER_NOT_FOUND)
-            self.router.publish_message(message, self.session)
+            if is_expired(message, self.plane.now):
+                self.plane.counters.dropped_expired += 1    # [MQTT-3.3.2-5]
+            elif self.session.access is None or _is_allowed(
+                    self._rights_at(message.data, message.topic_size), 2, message.retain):
+                self.router.publish_message(message, self.session)
+            else:
+                self.plane.counters.dropped_denied += 1
+                self.handler.denied(self, message.topic)
             self._acknowledge(PUBCOMP, packet_id, 0)
             packet_id = self.session.next_answer()
             return self._acknowledge(PUBREC, packet_id, 0) if packet_id else 1

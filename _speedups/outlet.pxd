@@ -19,6 +19,7 @@ cdef struct Counters:
     uint64_t dropped_offline            # QoS 0 for a session that is not connected
     uint64_t dropped_queue_full         # past a session's queue limits
     uint64_t dropped_expired            # Message Expiry Interval ran out in a queue
+    uint64_t dropped_denied             # not allowed to its publisher or its receiver
     uint64_t dropped_too_large          # above the receiver's Maximum Packet Size
 
 cdef class Plane:

@@ -18,6 +18,7 @@ class Counts(TypedDict):
     dropped_offline: int
     dropped_queue_full: int
     dropped_expired: int
+    dropped_denied: int
     dropped_too_large: int
 
 class Plane:
@@ -39,6 +40,8 @@ class Plane:
         alias_max_in: int = 0,
         alias_max_out: int = 0,
     ) -> None: ...
+    def close(self) -> None:
+        """Forget what waits for a time or to be sent. Sessions and links refer to the plane: without this it stays."""
     def begin_turn(self, now: float) -> None:
         """Set the time that everything until the next call happens at."""
     def flush(self) -> None:

@@ -16,6 +16,14 @@ from noctule._speedups.buffers cimport BufferPool
 from noctule._speedups.deadlines cimport Deadlines, Timed
 
 
+cdef enum:
+    # Of a topic: the trees hold 256, and a share group is one more.
+    LEVELS_MAX = 256
+    # What a packet gains on its way to another version (a property length, identifiers, an alias) must fit
+    # under MQTT's 268,435,455 as well.
+    PACKET_BYTES_MAX = 200_000_000
+
+
 cdef class Plane:
     """What the links of one broker share: buffers, the dirty list, counters, limits, the time.
 
@@ -27,6 +35,10 @@ cdef class Plane:
                  uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
                  uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
                  uint16_t alias_max_out=0):
+        if not 1 <= levels_max < LEVELS_MAX:
+            raise ValueError(f"a topic has 1 to {LEVELS_MAX - 1} levels at most, not {levels_max}")
+        if not 1 <= packet_max_bytes <= PACKET_BYTES_MAX:
+            raise ValueError(f"a packet has 1 to {PACKET_BYTES_MAX} bytes at most, not {packet_max_bytes}")
         memset(&self.counters, 0, sizeof(self.counters))
         self.pool = BufferPool()
         self.deadlines = Deadlines()
@@ -46,6 +58,14 @@ cdef class Plane:
         for i in range(self._dirty_count):
             Py_DECREF(<object>self._dirty[i])
         free(self._dirty)
+
+    def close(self):
+        """Forget what waits for a time or to be sent. Sessions and links refer to the plane: without this it stays."""
+        self.deadlines.clear()
+        while self._dirty_count:
+            self._dirty_count -= 1
+            (<Outlet>self._dirty[self._dirty_count]).is_dirty = False
+            Py_DECREF(<object>self._dirty[self._dirty_count])
 
     def begin_turn(self, double now):
         """Set the time that everything until the next call happens at."""
@@ -87,7 +107,8 @@ cdef class Plane:
         finally:
             # What stands behind an error stays for the next call.
             self._dirty_count -= done
-            memmove(self._dirty, self._dirty + done, self._dirty_count * sizeof(PyObject *))
+            if self._dirty_count:
+                memmove(self._dirty, self._dirty + done, self._dirty_count * sizeof(PyObject *))
             self._is_flushing = False
         return 0
 
@@ -109,6 +130,7 @@ cdef class Plane:
             "dropped_offline": self.counters.dropped_offline,
             "dropped_queue_full": self.counters.dropped_queue_full,
             "dropped_expired": self.counters.dropped_expired,
+            "dropped_denied": self.counters.dropped_denied,
             "dropped_too_large": self.counters.dropped_too_large,
         }
 

@@ -277,8 +277,12 @@ cdef class Reactor:
 
     def unwatch(self, int fd):
         """Watch ``fd`` no more."""
-        if self._watches.pop(fd, None) is not None:
+        watch = self._watches.pop(fd, None)
+        if watch is not None:
             epoll_ctl(self._epoll, EPOLL_CTL_DEL, fd, NULL)
+            (<Watch>watch).callback = None
+            if self._in_turn:
+                self._closed.append(watch)      # an event of this turn may name it still
 
     def turn(self, double now, bint linger_long=True):
         """Handle what has come and what comes within the budget; ``now``: the broker's clock, in seconds.
@@ -328,6 +332,8 @@ cdef class Reactor:
         return 0
 
     cdef int _call(self, Watch watch) except -1:
+        if watch.callback is None:
+            return 0
         try:
             watch.callback()
         except Exception:
@@ -344,7 +350,10 @@ cdef class Reactor:
                 link.flush()
         except Exception:
             self._log_error(link)
-            link.lose("an error of the broker's")
+            try:
+                link.lose("an error of the broker's")
+            except Exception:
+                self._log_error(link)
         return 0
 
     cdef int _flush(self) except -1:

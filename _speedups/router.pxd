@@ -58,6 +58,7 @@ cdef class Router:
     cdef uint32_t _victim
     cdef uint64_t _mark
     cdef ShareStrategy _share_strategy
+    cdef readonly uint64_t access_generation    # moves when what anybody may do has changed
     cdef dict _expiring                 # topic -> RetainedExpiry, of retained messages that expire
     cdef uint64_t _key0, _key1
     cdef WriteBuffer _translated        # a run in the other layout

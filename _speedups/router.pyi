@@ -31,6 +31,9 @@ class Router:
     retained: TopicTree
     cached_routes: int
     def __init__(self, plane: Plane, share_strategy: str = "round_robin") -> None: ...
+    access_generation: int
+    def access_changed(self) -> None:
+        """What sessions may do has changed: every route, and every decision that a link remembers, is old."""
     def publish_message(self, message: Message, source: Session | None = None) -> int:
         """Publish a message that the broker has in hand (a will, a service's); how many sessions it matched."""
     def subscribe(
@@ -43,6 +46,8 @@ class Router:
         share_name: bytes | None = None,
     ) -> bool:
         """Add or replace a subscription; True where the session had one to exactly this filter."""
+    def is_subscribed(self, session: Session, topic_filter: bytes, share_name: bytes | None = None) -> bool:
+        """Whether the session has a subscription to exactly this filter."""
     def unsubscribe(self, session: Session, topic_filter: bytes, share_name: bytes | None = None) -> bool:
         """Remove a subscription; True where there was one."""
     def unsubscribe_all(self, session: Session) -> None:

@@ -25,7 +25,7 @@ from noctule._speedups.deadlines cimport Timed
 from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, qos0_waits, write_to
 from noctule._speedups.siphash cimport noctule_siphash
 from noctule._speedups.topics cimport (
-    NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, free_matches,
+    NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, filter_key, free_matches,
 )
 
 cdef enum:
@@ -68,20 +68,28 @@ cdef bytes _identifier_property(uint32_t identifier):
 
 cdef int _merge(Target *target, const Subscription *subscription) except -1:
     """Overlapping subscriptions are one delivery: the highest QoS, all identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-4]."""
-    cdef bytes identifiers
     cdef Via via
     if subscription.qos > target.qos:
         target.qos = subscription.qos
     if subscription.options & RETAIN_AS_PUBLISHED:
         target.flags |= TARGET_RETAIN
     if subscription.identifier:
-        identifiers = _identifier_property(subscription.identifier)
         if target.via == NULL:
-            via = _via(identifiers, None)
+            via = _via(b"", None)
+            via.parts = []
             Py_INCREF(via)
             target.via = <PyObject *>via
-        else:
-            (<Via>target.via).identifiers += identifiers
+        (<Via>target.via).parts.append(_identifier_property(subscription.identifier))
+    return 0
+
+
+cdef int _join_identifiers(Route route) except -1:
+    """Put together what ``_merge`` has collected."""
+    cdef size_t i
+    for i in range(route.count):
+        if route.targets[i].via != NULL:
+            (<Via>route.targets[i].via).identifiers = b"".join((<Via>route.targets[i].via).parts)
+            (<Via>route.targets[i].via).parts = None
     return 0
 
 
@@ -253,6 +261,7 @@ cdef class Router:
         cdef Target *target
         cdef size_t i
         cdef bint no_local = False
+        cdef bytes name = None
         route.hash = hash
         route.generation = self.filters.generation
         route.topic_size = size
@@ -272,6 +281,12 @@ cdef class Router:
             for i in range(matches.count):
                 subscription = matches.items[i]
                 session = <Session>subscription.subscriber
+                if session.access is not None and session.route_mark != self._mark:
+                    # Every delivery is checked on its concrete topic, whatever filter it matches.
+                    if name is None:
+                        name = PyBytes_FromStringAndSize(<const char *>topic, size)
+                    if not session.access.may_receive(name):
+                        continue
                 if session.route_mark != self._mark:
                     session.route_mark = self._mark
                     session.route_index = <uint32_t>route.count
@@ -284,6 +299,7 @@ cdef class Router:
                     no_local = True
             if no_local:
                 self._add_self_targets(route, &matches)
+            _join_identifiers(route)
             if matches.group_count:
                 self._add_shares(route, &matches)
         finally:
@@ -294,8 +310,10 @@ cdef class Router:
         cdef Node *group
         cdef Subscription *member
         cdef Share *share
+        cdef Session session
         cdef Via via
         cdef size_t i
+        cdef bytes name = PyBytes_FromStringAndSize(<const char *>route.topic, route.topic_size)
         route.shares = <Share *>calloc(matches.group_count, sizeof(Share))
         if route.shares == NULL:
             raise MemoryError()
@@ -310,6 +328,10 @@ cdef class Router:
             key = self.filters._path(group)
             member = group.links.filters.first
             while member != NULL:
+                session = <Session>member.subscriber
+                if session.access is not None and not session.access.may_receive(name):
+                    member = member.next_at_node
+                    continue
                 _start_target(&share.members[share.count], member.subscriber, 0)
                 via = _via(_identifier_property(member.identifier) if member.identifier else b"", key)
                 Py_INCREF(via)
@@ -381,6 +403,8 @@ cdef class Router:
             session = <Session>subscription.subscriber
             if subscription.options & NO_LOCAL:
                 continue
+            if session.route_mark != self._mark and session.route_mark != self._mark - 1:
+                continue        # not on the route at all
             if session.route_mark != self._mark:
                 if not route.targets[session.route_index].flags & TARGET_NOT_SELF:
                     continue
@@ -462,6 +486,8 @@ cdef class Router:
 
     def expire_retained(self, RetainedExpiry expiry not None):
         """Forget the retained message whose time has come [MQTT-3.3.2-5]."""
+        if expiry.heap_index >= 0:
+            return              # put off meanwhile: another message has taken the place
         if self._expiring.pop(expiry.topic, None) is not None:
             self.retained.discard(expiry.topic)
 
@@ -602,6 +628,11 @@ cdef class Router:
 
     # --- from Python ---
 
+    def access_changed(self):
+        """What sessions may do has changed: every route, and every decision that a link remembers, is old."""
+        self.access_generation += 1
+        self.filters.generation += 1
+
     def publish_message(self, Message message not None, Session source=None):
         """Publish a message that the broker has in hand (a will, a service's); how many sessions it matched."""
         return self.publish(self.route_of(message.data, message.topic_size), NULL, message, source)
@@ -612,6 +643,12 @@ cdef class Router:
         existed = self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
         self._forget_route(topic_filter)
         return existed
+
+    def is_subscribed(self, Session session not None, bytes topic_filter not None, bytes share_name=None):
+        """Whether the session has a subscription to exactly this filter."""
+        cdef bytes key = filter_key(topic_filter, share_name)
+        cdef Node *node = self.filters._find(<const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        return node != NULL and self.filters._subscription(node, session) != NULL
 
     def unsubscribe(self, Session session not None, bytes topic_filter not None, bytes share_name=None):
         """Remove a subscription; True where there was one."""
@@ -650,7 +687,7 @@ cdef class Router:
                     target = self.choose(&route.shares[i], qos, route.hash, session)
                     if target != NULL:
                         granted = min(target.qos, <uint8_t>qos)
-                        if granted:
+                        if granted or (<Session>target.session).outlet is not None:
                             (<Session>target.session).deliver(message, granted, 0, target.via)
                     break
 
@@ -665,7 +702,7 @@ cdef class Router:
         cdef uint64_t most = self.retained.count + self.plane.queue_max_messages
         cdef size_t sent = 0
         for message in self.retained.walk(topic_filter):
-            if is_expired(message, self.plane.now):
+            if is_expired(message, self.plane.now) or not session.may_receive(message):
                 continue
             if session.exempt >= most:
                 # All of them wait already: it subscribes again and again, and reads nothing.

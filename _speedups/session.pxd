@@ -18,6 +18,7 @@ cdef enum:
 # What a delivery owes to the subscriptions it comes from; shared by all deliveries of a route's target.
 cdef class Via:
     cdef bytes identifiers  # Subscription Identifiers as property bytes; may be empty
+    cdef list parts         # of the identifiers, while a route is built
     cdef bytes group        # the filter tree's key of the share group that chose this session, or None
 
 cdef struct Delivery:
@@ -65,6 +66,7 @@ cdef class Session(Subscriber):
     cdef readonly str client_id
     cdef public object owner
     cdef public object will
+    cdef public object access           # what the session may publish and receive; None: anything
     cdef public uint32_t expiry_interval_s
     cdef public double ends_at          # of a session without connection, on the broker's clock
     cdef public double will_due_at      # of a Will that is delayed
@@ -108,6 +110,7 @@ cdef class Session(Subscriber):
     cdef int hold(self, uint16_t packet_id, Message message) except -1
     cdef bint answer_later(self, uint16_t packet_id) except -1
     cdef uint16_t next_answer(self) except? 0
+    cdef bint may_receive(self, Message message) except -1
     cdef Message release(self, uint16_t packet_id)
 
 cdef inline bint qos0_waits(Session session) noexcept:

@@ -1,6 +1,6 @@
 """One session's delivery state: packet identifiers, what is in flight, what is queued, what QoS 2 has received."""
 
-from typing import Any
+from typing import Any, Protocol, type_check_only
 
 from noctule._speedups.outlet import Outlet, Plane
 from noctule._speedups.topics import Subscriber
@@ -8,10 +8,24 @@ from noctule._speedups.topics import Subscriber
 class Via:
     """What a delivery owes to the subscriptions it comes from."""
 
+@type_check_only
+class Access(Protocol):
+    """What a session may publish and receive. Decides from rules that are at hand: it never waits and never raises."""
+
+    def publish_rights(self, topic: bytes) -> int:
+        """0: nothing; otherwise RIGHT_PUBLISH, with RIGHT_RETAIN, and the highest QoS times RIGHT_QOS."""
+    def may_receive(self, topic: bytes) -> bool:
+        """Whether messages of this topic may be delivered."""
+
+RIGHT_PUBLISH: int
+RIGHT_RETAIN: int
+RIGHT_QOS: int
+
 class Session(Subscriber):
     """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
 
-    ``owner``: the identity that created it. ``will``: the Will that is armed, or None.
+    ``owner``: the identity that created it. ``will``: the Will that is armed, or None. ``access``: what it
+    may publish and receive; None: anything. Router.access_changed tells of a new one, or of new rules.
     ``expiry_interval_s``: how long it outlives its connection; 0: not at all; 0xFFFFFFFF: for good.
     ``outlet``: the connection it has now, or None. What it refers to in Python must not refer back.
     """
@@ -19,6 +33,7 @@ class Session(Subscriber):
     client_id: str
     owner: Any
     will: Any
+    access: Access | None
     expiry_interval_s: int
     ends_at: float
     will_due_at: float

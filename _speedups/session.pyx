@@ -126,6 +126,8 @@ cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retai
     cdef bint is_known = False
     cdef size_t size
     if outlet.alias_count and publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE) <= outlet.packet_max:
+        # The memory first: an alias that has been given must reach the peer.
+        outlet.plane.pool.make_room(&outlet.out, publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE))
         alias = outlet.alias_of(parts.topic, parts.topic_size, &is_known)
         if is_known:
             parts.topic_size = 0
@@ -141,6 +143,12 @@ cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retai
 
 # --- the session -------------------------------------------------------------------------
 
+# What ``access.publish_rights`` answers, as bits and a number.
+RIGHT_PUBLISH = 1
+RIGHT_RETAIN = 2
+RIGHT_QOS = 4
+
+
 cdef class Via:
     """What a delivery owes to the subscriptions it comes from."""
 
@@ -149,7 +157,8 @@ cdef class Via:
 cdef class Session(Subscriber):
     """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
 
-    ``owner``: the identity that created it. ``will``: the Will that is armed, or None.
+    ``owner``: the identity that created it. ``will``: the Will that is armed, or None. ``access``: what it
+    may publish and receive; None: anything. Router.access_changed tells of a new one, or of new rules.
     ``expiry_interval_s``: how long it outlives its connection; 0: not at all; 0xFFFFFFFF: for good.
     ``outlet``: the connection it has now, or None. What it refers to in Python must not refer back.
     """
@@ -310,15 +319,12 @@ cdef class Session(Subscriber):
         cdef Delivery *delivery
         cdef uint32_t capacity, i
         cdef size_t size = size_of(message)
-        if flags & DELIVER_EXEMPT:
-            self.exempt += 1
-        elif self.queued - self.exempt >= self.plane.queue_max_messages \
-                or self.queued_bytes + size > self.plane.queue_max_bytes:
+        if not flags & DELIVER_EXEMPT and (
+                self.queued - self.exempt >= self.plane.queue_max_messages
+                or self.queued_bytes + size > self.plane.queue_max_bytes):
             self.dropped += 1
             self.plane.counters.dropped_queue_full += 1
             return 0
-        else:
-            self.queued_bytes += size
         if self.queued == self._queue_capacity:
             capacity = self._queue_capacity * 2 if self._queue_capacity else 4
             ring = <Delivery *>malloc(capacity * sizeof(Delivery))
@@ -337,6 +343,10 @@ cdef class Session(Subscriber):
         delivery.via = via
         delivery.qos = qos
         delivery.flags = flags
+        if flags & DELIVER_EXEMPT:
+            self.exempt += 1
+        else:
+            self.queued_bytes += size
         self.queued += 1
         self.queued_qos0 += qos == 0
         return 1
@@ -366,7 +376,7 @@ cdef class Session(Subscriber):
             try:
                 if is_expired(message, self.plane.now):
                     self.plane.counters.dropped_expired += 1     # [MQTT-3.3.2-5]
-                else:
+                elif self.may_receive(message):
                     self._send(message, delivery.qos, delivery.flags, delivery.via)
             finally:
                 Py_DECREF(message)
@@ -378,13 +388,22 @@ cdef class Session(Subscriber):
     cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1:
         cdef Flight *flight
         cdef uint16_t packet_id = 0
+        cdef int written
         if qos == 0:
             self._write(message, 0, flags, via, 0, False)
             return 1
         packet_id = self._next_packet_id()
-        if not self._write(message, qos, flags, via, packet_id, False):
+        # The place first: a packet that has been written must be in flight.
+        add_flight(&self.sent, packet_id)
+        try:
+            written = self._write(message, qos, flags, via, packet_id, False)
+        except BaseException:
+            remove_flight(&self.sent, find_flight(&self.sent, packet_id))
+            raise
+        flight = find_flight(&self.sent, packet_id)
+        if not written:
+            remove_flight(&self.sent, flight)
             return 1            # too large for the peer: as if it had been delivered [MQTT-3.1.2-25]
-        flight = add_flight(&self.sent, packet_id)
         Py_INCREF(message)
         Py_XINCREF(via)
         flight.message = <PyObject *>message
@@ -422,6 +441,8 @@ cdef class Session(Subscriber):
                 self.plane.counters.packets_sent[PUBREL] += 1
                 flight.flags |= IN_WINDOW
                 self.in_flight += 1
+            elif not self.may_receive(<Message>flight.message):
+                remove_flight(&self.sent, flight)
             elif self._write(<Message>flight.message, 1 if flight.state == AWAIT_PUBACK else 2, flight.flags,
                              flight.via, flight.packet_id, True):      # [MQTT-3.3.1-1]
                 flight.flags |= IN_WINDOW
@@ -482,6 +503,13 @@ cdef class Session(Subscriber):
             return ACK_WRONG
         self._landed(flight)
         return ACK_TAKEN
+
+    cdef bint may_receive(self, Message message) except -1:
+        """Whether the message may be delivered now: what was queued or in flight may not be, any more."""
+        if self.access is None or self.access.may_receive(message.topic):
+            return True
+        self.plane.counters.dropped_denied += 1
+        return False
 
     # --- from the peer ---
 

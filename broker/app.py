@@ -3,13 +3,14 @@
 import gc
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 
 import trio
 from noctule.config.settings import Carrier, Settings
+from noctule.core.authentication import AuthenticationMethod
 from noctule.core.state import State, make_state
-from noctule.handlers.connection import disconnect_packet
+from noctule.handlers.connection import last_packet
 from noctule.handlers.dispatch import Dispatcher
 from noctule.net.clock import Clock
 from noctule.net.listeners import Acceptor, open_listeners, url_of
@@ -22,12 +23,15 @@ HAS_REACTOR = sys.platform.startswith("linux")
 class Broker:
     """One broker. ``run`` serves until ``stop`` is called or it is cancelled.
 
+    ``authentication_methods``: those of enhanced authentication that clients may ask for; any other is refused.
     Two brokers fit in one process: nothing here is shared between them.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, authentication_methods: Iterable[AuthenticationMethod] = ()
+    ) -> None:
         self.settings = settings if settings is not None else Settings()
-        self.state: State = make_state(self.settings)
+        self.state: State = make_state(self.settings, authentication_methods)
         #: The addresses that are listened on, as URLs; filled by ``run`` before it is ready.
         self.urls: tuple[str, ...] = ()
         self._dispatcher = Dispatcher(self.state)
@@ -62,6 +66,7 @@ class Broker:
             self.urls = tuple(url_of(bound) for bound in listening)
             async with trio.open_nursery() as connections:
                 connections.start_soon(self._clock.run)
+                self._dispatcher.decisions.wait_in(connections, self._clock)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
                     for bound in listening:
@@ -79,6 +84,7 @@ class Broker:
                 bound.close()
             for link in list(self.state.links):
                 link.close()
+            self.state.plane.close()
 
     def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket], Awaitable[None]]:
         """What accepts from a listening socket until it is cancelled; the connections live on in their nursery."""
@@ -101,7 +107,7 @@ class Broker:
         state.is_stopping = True
         self._clock.begin_turn()
         for link in list(state.links):
-            link.end(disconnect_packet(link, ReasonCode.SERVER_SHUTTING_DOWN))
+            link.end(last_packet(link, ReasonCode.SERVER_SHUTTING_DOWN))
             state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.end_timeout_s)
         self._clock.end_turn()
         all_gone = trio.Event()

@@ -11,6 +11,17 @@ CONNECT_MAX_BYTES: Final = 65_536
 #: How long a connection may take until its CONNECT is there.
 CONNECT_TIMEOUT_S: Final = 10.0
 
+#: How long one answer may take that is waited for: a plugin's, a step of authentication. Less than CONNECT_TIMEOUT_S,
+#: which is for all of them before CONNACK.
+DECISION_TIMEOUT_S: Final = 5.0
+
+#: Steps of one exchange of enhanced authentication. SCRAM has two, Kerberos up to four.
+AUTH_STEPS_MAX: Final = 10
+
+#: AUTH packets of one connection in a minute: re-authentication is a matter of minutes at least, and each may cost
+#: us the checking of a proof.
+AUTH_PER_MINUTE_MAX: Final = 60
+
 #: How long a connection that we end may take to read what it was sent.
 END_TIMEOUT_S: Final = 2.0
 
@@ -31,6 +42,9 @@ INFLIGHT_MAX: Final = 1_000
 #: What is announced as our own Receive Maximum: QoS 2 messages of a client that wait for their PUBREL. Clients
 #: exist that over-run a small one.
 RECEIVE_MAXIMUM: Final = 1_000
+
+#: Subscriptions of one session; each costs some 300 bytes, and a route names all that overlap.
+SUBSCRIPTIONS_MAX: Final = 10_000
 
 #: Topic Aliases that a client may use towards us, and we towards it; each holds a topic name of up to 64 KiB.
 ALIAS_MAX_IN: Final = 32

@@ -47,6 +47,9 @@ class Limits:
     packet_max_bytes: int = limits.PACKET_MAX_BYTES
     connect_max_bytes: int = limits.CONNECT_MAX_BYTES
     connect_timeout_s: float = limits.CONNECT_TIMEOUT_S
+    decision_timeout_s: float = limits.DECISION_TIMEOUT_S
+    auth_steps_max: int = limits.AUTH_STEPS_MAX
+    auth_per_minute_max: int = limits.AUTH_PER_MINUTE_MAX
     end_timeout_s: float = limits.END_TIMEOUT_S
     stop_timeout_s: float = limits.STOP_TIMEOUT_S
     write_max_bytes: int = limits.WRITE_MAX_BYTES
@@ -55,6 +58,7 @@ class Limits:
     inflight_max: int = limits.INFLIGHT_MAX
     receive_maximum: int = limits.RECEIVE_MAXIMUM
     topic_levels_max: int = limits.TOPIC_LEVELS_MAX
+    subscriptions_max: int = limits.SUBSCRIPTIONS_MAX
     alias_max_in: int = limits.ALIAS_MAX_IN
     alias_max_out: int = limits.ALIAS_MAX_OUT
 
@@ -70,3 +74,11 @@ class Settings:
     carrier: Carrier | None = None
 
     share_strategy: ShareStrategy = ShareStrategy.ROUND_ROBIN
+
+    #: The longest Keep Alive in seconds; 0: any, and none too. A client of version 5 that asks for a longer one, or
+    #: for none, gets this one and is told; older versions cannot be told, and it is refused as Mosquitto does.
+    keep_alive_max_s: int = 0
+
+    #: Whether a client that asks for Response Information gets ``response/<its identifier>/`` as the base of its
+    #: Response Topics. It is advice: who may subscribe there is for the access rules to say.
+    response_information: bool = True

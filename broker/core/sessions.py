@@ -92,7 +92,5 @@ class Sessions:
         will: Will = session.will
         session.will = None  # [MQTT-3.1.2-10]
         # Made now, since its Message Expiry Interval runs from its publication on (3.1.3.2.4).
-        message = Message(
-            will.topic.encode(), will.payload, will.qos, will.retain, will.properties, self._plane.now
-        )
+        message = Message(will.topic.encode(), will.payload, will.qos, will.retain, will.properties, self._plane.now)
         self._router.publish_message(message, session)

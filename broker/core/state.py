@@ -1,13 +1,14 @@
 """What the handlers of one broker work on, in one place."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from noctule._speedups.link import Link
 from noctule._speedups.outlet import Plane
 from noctule._speedups.router import Router
 from noctule.config.settings import Settings
+from noctule.core.authentication import AuthenticationMethod
 from noctule.core.sessions import Sessions
 
 
@@ -21,6 +22,9 @@ class State:
     sessions: Sessions
     logger: logging.Logger
 
+    #: The methods of enhanced authentication that a CONNECT may ask for, by name.
+    authentication_methods: Mapping[str, AuthenticationMethod] = field(default_factory=dict)
+
     #: Every link that is not closed.
     links: set[Link] = field(default_factory=set)
 
@@ -31,8 +35,12 @@ class State:
     when_no_links: Callable[[], object] | None = None
 
 
-def make_state(settings: Settings) -> State:
-    """An empty broker."""
+def make_state(settings: Settings, authentication_methods: Iterable[AuthenticationMethod] = ()) -> State:
+    """An empty broker. ValueError where two methods of authentication have one name."""
+    methods: dict[str, AuthenticationMethod] = {}
+    for method in authentication_methods:
+        if methods.setdefault(method.name, method) is not method:
+            raise ValueError(f"two methods of authentication have the name {method.name!r}")
     limits = settings.limits
     plane = Plane(
         write_max_bytes=limits.write_max_bytes,
@@ -47,4 +55,4 @@ def make_state(settings: Settings) -> State:
         alias_max_out=limits.alias_max_out,
     )
     router = Router(plane, settings.share_strategy.value)
-    return State(settings, plane, router, Sessions(plane, router), logging.getLogger("noctule"))
+    return State(settings, plane, router, Sessions(plane, router), logging.getLogger("noctule"), methods)

@@ -3,19 +3,41 @@
 from dataclasses import dataclass
 
 from noctule._speedups.link import Link
+from noctule.core.authentication import Authentication
 from noctule.core.state import State
+from noctule.protocol.connack import Connack, encode_connack
+from noctule.protocol.connect import Connect
+from noctule.protocol.constants import PacketType
 from noctule.protocol.disconnect import Disconnect, encode_disconnect
+from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 from noctule.protocol.versions import CAPABILITIES
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A client whose CONNECT is read and neither accepted nor refused; ``link.connection`` until it is.
+
+    Nothing of its CONNECT has taken effect.
+    """
+
+    packet: Connect
+
+    #: Set where the CONNECT has an Authentication Method.
+    authentication: Authentication | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
-    """What CONNECT said that later packets are judged by; ``link.connection``, None before CONNECT."""
+    """What CONNECT said that later packets are judged by; ``link.connection`` once it is accepted."""
 
     version: int
     user_name: str | None
     session_expiry_interval_s: int
     request_problem_information: bool
+    is_bridge: bool = False
+
+    #: What the client may authenticate again with; None where CONNECT had no Authentication Method.
+    authentication: Authentication | None = None
 
 
 def escaped(text: str) -> str:
@@ -23,13 +45,45 @@ def escaped(text: str) -> str:
     return ascii(text)[1:-1]
 
 
-def disconnect_packet(link: Link, reason_code: int, reason_string: str | None = None) -> bytes:
-    """The server's DISCONNECT, or nothing where the client's version has none or it is not connected yet.
+def named_client(link: Link) -> str:
+    """The client's identifier in brackets, behind its address in the log; nothing where it has not said any."""
+    if link.session is not None:
+        return f" ({escaped(link.session.client_id)})"
+    candidate = link.connection
+    if isinstance(candidate, Candidate) and candidate.packet.client_id:
+        return f" ({escaped(candidate.packet.client_id)})"
+    return ""
 
-    A reason string is left out where it would make the packet too large [MQTT-3.14.2-3].
+
+def refusal_packet(packet: Connect, reason_code: int, reason_string: str | None = None) -> bytes:
+    """The CONNACK that refuses a CONNECT; empty where the version or the client's packet limit leaves no other way.
+
+    The reason string is left out where it would make the packet too large [MQTT-3.2.2-19]. A code that CONNACK
+    cannot carry is told as one that it can [MQTT-3.2.2-8].
     """
-    connection: Connection | None = link.connection
-    if connection is None or not CAPABILITIES[connection.version].server_may_disconnect:  # [MQTT-3.14.0-1]
+    if reason_code not in reason_codes_of(PacketType.CONNACK):
+        stops = reason_code == ReasonCode.SERVER_SHUTTING_DOWN
+        reason_code = ReasonCode.SERVER_UNAVAILABLE if stops else ReasonCode.NOT_AUTHORIZED
+    largest = packet.maximum_packet_size
+    connack = encode_connack(Connack(reason_code, reason_string=reason_string), packet.version)
+    if largest is not None and len(connack) > largest:
+        connack = encode_connack(Connack(reason_code), packet.version)
+        if len(connack) > largest:  # [MQTT-3.1.2-24]
+            return b""
+    return connack
+
+
+def last_packet(link: Link, reason_code: int, reason_string: str | None = None) -> bytes:
+    """What tells the client why its connection ends; empty where it cannot be told.
+
+    DISCONNECT, in the versions in which a server has it; before CONNACK a CONNACK [MQTT-3.14.0-1]; before CONNECT
+    nothing. A reason string is left out where it would make the packet too large [MQTT-3.14.2-3]; it may be sent
+    whatever Request Problem Information says [MQTT-3.1.2-29].
+    """
+    connection: Candidate | Connection | None = link.connection
+    if isinstance(connection, Candidate):
+        return refusal_packet(connection.packet, reason_code, reason_string)
+    if connection is None or not CAPABILITIES[connection.version].server_may_disconnect:
         return b""
     packet = encode_disconnect(Disconnect(reason_code, reason_string=reason_string), connection.version)
     if len(packet) > link.peer_packet_max:

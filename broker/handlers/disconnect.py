@@ -9,6 +9,15 @@ from noctule.protocol.errors import PacketError
 from noctule.protocol.reason_codes import ReasonCode
 
 
+def handle_early_disconnect(state: State, link: Link, first: int, body: bytes) -> None:
+    """The client gives up before its CONNECT is accepted: nothing of it has taken effect, its Will neither.
+
+    PacketError: the packet is broken.
+    """
+    decode_disconnect(body, link.connection.packet.version, first)
+    end_connection(state, link, b"")
+
+
 def handle_disconnect(state: State, link: Link, session: Session, first: int, body: bytes) -> None:
     """Close the connection as the client asks. PacketError: the packet is broken."""
     packet = decode_disconnect(body, link.connection.version, first)

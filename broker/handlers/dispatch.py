@@ -1,13 +1,16 @@
 """The links' handler: takes each control packet to the file that handles it, and each fault to its end."""
 
 from noctule._speedups.deadlines import Timed
-from noctule._speedups.link import NEW, Link
+from noctule._speedups.link import DECIDING, NEW, Link
 from noctule._speedups.router import RetainedExpiry
 from noctule._speedups.session import Session
 from noctule.core.state import State
+from noctule.handlers.auth import handle_auth
 from noctule.handlers.connect import handle_connect, refusal_of
-from noctule.handlers.connection import disconnect_packet, end_connection, escaped
-from noctule.handlers.disconnect import handle_disconnect
+from noctule.handlers.connection import end_connection, escaped, last_packet, named_client
+from noctule.handlers.decisions import Decisions
+from noctule.handlers.denial_log import DenialLog
+from noctule.handlers.disconnect import handle_disconnect, handle_early_disconnect
 from noctule.handlers.fault_log import FaultLog
 from noctule.handlers.subscribe import handle_subscribe
 from noctule.handlers.unsubscribe import handle_unsubscribe
@@ -22,11 +25,13 @@ class Dispatcher:
     def __init__(self, state: State) -> None:
         self._state = state
         self._fault_log = FaultLog(state.logger)
+        self.decisions = Decisions(state, self._fault_log)
+        self._denial_log = DenialLog(state.logger)
 
     def connect(self, link: Link, body: bytes) -> None:
         """The first packet of a connection, a CONNECT."""
         try:
-            handle_connect(self._state, link, body)
+            handle_connect(self._state, self.decisions, self._fault_log, link, body)
         except PacketError as error:
             self._log_fault(link, str(error), error.rule)
             end_connection(self._state, link, refusal_of(body, error))
@@ -34,29 +39,37 @@ class Dispatcher:
     def packet(self, link: Link, first: int, body: bytes) -> None:
         """Any other packet that the data plane does not handle itself."""
         session = link.session
-        if session is None:
-            raise RuntimeError("a link that is open has a session")
         try:
             match first >> 4:
+                case PacketType.AUTH:
+                    handle_auth(self._state, self.decisions, self._fault_log, link, first, body)
+                case PacketType.DISCONNECT if session is None:
+                    handle_early_disconnect(self._state, link, first, body)
+                case _ if session is None:
+                    raise RuntimeError("before CONNACK a link hands out AUTH and DISCONNECT alone")
                 case PacketType.SUBSCRIBE:
                     handle_subscribe(self._state, link, session, first, body)
                 case PacketType.UNSUBSCRIBE:
                     handle_unsubscribe(self._state, link, session, first, body)
                 case PacketType.DISCONNECT:
                     handle_disconnect(self._state, link, session, first, body)
-                case PacketType.CONNECT:
+                case _:
                     self.violation(link, ReasonCode.PROTOCOL_ERROR, "a second CONNECT", "MQTT-3.1.0-2")
-                case _:  # AUTH, and nobody came in with an Authentication Method
-                    self.violation(
-                        link, ReasonCode.PROTOCOL_ERROR, "AUTH that CONNECT did not ask for", "MQTT-4.12.0-6"
-                    )
         except PacketError as error:
             self.violation(link, error.reason_code, str(error), error.rule)
 
     def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
         """The peer broke a rule: its connection ends, and version 5 is told why [MQTT-4.13.1-1]."""
         self._log_fault(link, text, rule)
-        end_connection(self._state, link, disconnect_packet(link, reason_code, text))
+        end_connection(self._state, link, last_packet(link, reason_code, text))
+
+    def denied(self, link: Link, topic: bytes) -> None:
+        """A message that the client may not publish has come."""
+        session = link.session
+        if session is not None:
+            self._denial_log.write(
+                "publish to", session.client_id, link.connection.user_name, link.peer, topic, self._state.plane.now
+            )
 
     def lost(self, link: Link, cause: str) -> None:
         """The connection is gone without DISCONNECT."""
@@ -70,6 +83,7 @@ class Dispatcher:
     def closed(self, link: Link) -> None:
         """The link is closed, whoever did it."""
         self._state.links.discard(link)
+        self.decisions.forget(link)
         if not self._state.links and self._state.when_no_links is not None:
             self._state.when_no_links()
 
@@ -87,14 +101,16 @@ class Dispatcher:
         session = link.session
         if session is not None:
             self._state.logger.debug("Client %s has exceeded timeout, disconnecting.", escaped(session.client_id))
-            end_connection(self._state, link, disconnect_packet(link, ReasonCode.KEEP_ALIVE_TIMEOUT))
+            end_connection(self._state, link, last_packet(link, ReasonCode.KEEP_ALIVE_TIMEOUT))
         elif link.state == NEW:
             self._log_fault(link, "no CONNECT in time", "")
             end_connection(self._state, link, b"")
+        elif link.state == DECIDING:
+            text = "no decision about CONNECT in time"
+            self._log_fault(link, text, "")
+            end_connection(self._state, link, last_packet(link, ReasonCode.NOT_AUTHORIZED, text))
         else:
             link.close()
 
     def _log_fault(self, link: Link, text: str, rule: str) -> None:
-        session = link.session
-        who = f" ({escaped(session.client_id)})" if session is not None else ""
-        self._fault_log.write(link.peer, who, text, rule, self._state.plane.now)
+        self._fault_log.write(link.peer, named_client(link), text, rule, self._state.plane.now)

@@ -15,8 +15,11 @@ class FaultLog:
         self._lines = 0
         self._left_out = 0
 
-    def write(self, peer: str, who: str, text: str, rule: str, now: float) -> None:
-        """Log that ``peer`` (address and port) broke a rule, unless its address has said enough for now."""
+    def write(self, peer: str, who: str, text: str, rule: str, now: float, error: BaseException | None = None) -> None:
+        """Log why the connection of ``peer`` (address and port) ends, unless its address has said enough for now.
+
+        ``error``: of ours or of a plugin's, whose traceback is wanted.
+        """
         if now >= self._interval_ends_at:
             if self._left_out:
                 self._logger.warning("%d more broken packets were not logged.", self._left_out)
@@ -31,4 +34,4 @@ class FaultLog:
         self._by_address[address] = count + 1
         self._lines += 1
         rule_text = f" [{rule}]" if rule else ""
-        self._logger.warning("Closed the connection of %s%s: %s%s.", peer, who, text, rule_text)
+        self._logger.warning("Closed the connection of %s%s: %s%s.", peer, who, text, rule_text, exc_info=error)

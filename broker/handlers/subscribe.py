@@ -5,6 +5,7 @@ from noctule._speedups.session import Session
 from noctule.core.state import State
 from noctule.protocol.errors import PacketError
 from noctule.protocol.filters import split_filter
+from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.suback import Suback, encode_suback
 from noctule.protocol.subscribe import SubscriptionRequest, decode_subscribe
 
@@ -37,6 +38,10 @@ def _subscribe(state: State, session: Session, entry: SubscriptionRequest, ident
         return error.reason_code, False
     options = (_NO_LOCAL if entry.no_local else 0) | (_RETAIN_AS_PUBLISHED if entry.retain_as_published else 0)
     share = None if share_name is None else share_name.encode()
+    if session.subscription_count >= state.settings.limits.subscriptions_max and not state.router.is_subscribed(
+        session, topic_filter.encode(), share
+    ):
+        return ReasonCode.QUOTA_EXCEEDED, False
     existed = state.router.subscribe(session, topic_filter.encode(), entry.qos, options, identifier, share)
     if share is not None:
         return entry.qos, False  # 4.8.2: no retained messages for a shared subscription

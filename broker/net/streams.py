@@ -43,13 +43,24 @@ class Streams:
                 nursery.start_soon(self._write, link, connection, nursery.cancel_scope)
                 await self._read(link, connection)
                 nursery.cancel_scope.cancel()
+        except Exception:
+            # Of the stream or of ours: it ends this connection, and no other.
+            _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
         finally:
             self.count -= 1
-            if link.state != CLOSED:
-                self._clock.begin_turn()
-                link.lose("the connection's task has ended")
-                self._clock.end_turn()
+            self._lose(link, "the connection's task has ended")
             await trio.aclose_forcefully(stream)
+
+    def _lose(self, link: Link, cause: str) -> None:
+        """The connection is gone, in a turn of its own."""
+        if link.state == CLOSED:
+            return
+        self._clock.begin_turn()
+        try:
+            link.lose(cause)
+        except Exception:
+            _logger.exception("An error of the broker's while the connection of %s ends", link.peer)
+        self._clock.end_turn()
 
     async def _read(self, link: Link, connection: "_StreamConnection") -> None:
         """Feed what comes until the stream ends or the link is closed."""
@@ -60,15 +71,15 @@ class Streams:
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 data = b""
                 cause = str(error) or "the connection broke"
+            if not data:
+                self._lose(link, cause)
+                return
             self._clock.begin_turn()
             try:
-                if data:
-                    link.feed(data)
-                else:
-                    link.lose(cause)
+                link.feed(data)
             except Exception:
                 _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
-                link.lose("an error of the broker's")
+                self._lose(link, "an error of the broker's")
             self._clock.end_turn()
             # Its own answers pile up, or a packet waits for a decision: read no more for now.
             while link.state != CLOSED and (
@@ -84,9 +95,7 @@ class Streams:
                 try:
                     await connection.stream.send_all(link.take_output())
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    self._clock.begin_turn()
-                    link.lose(str(error) or "the connection broke")
-                    self._clock.end_turn()
+                    self._lose(link, str(error) or "the connection broke")
                     break
                 self._clock.begin_turn()
                 link.output_sent()

@@ -108,14 +108,14 @@ class Peer:
         packet_id = self.next_packet_id()
         await self.send(subscribe(*filters, packet_id=packet_id, version=self.version, properties=properties))
         suback = await self.expect(Suback)
-        assert suback.packet_id == packet_id
+        assert suback.packet_id == packet_id, suback
         return suback.codes
 
     async def unsubscribe(self, *filters: str) -> list[int]:
         packet_id = self.next_packet_id()
         await self.send(unsubscribe(*filters, packet_id=packet_id, version=self.version))
         unsuback = await self.expect(Unsuback)
-        assert unsuback.packet_id == packet_id
+        assert unsuback.packet_id == packet_id, unsuback
         return unsuback.codes
 
     async def publish(self, topic: str, payload: bytes = b"", qos: int = 0, **fields: Any) -> int:
@@ -126,7 +126,7 @@ class Peer:
             await self.world.settle()
             return 0
         answer = await self.expect(Puback if qos == 1 else Pubrec)
-        assert answer.packet_id == packet_id
+        assert answer.packet_id == packet_id, answer
         if qos == 2 and answer.code < 0x80:
             await self.send(pubrel(packet_id))
             assert (await self.expect(Pubcomp)) == Pubcomp(packet_id)
@@ -209,7 +209,7 @@ class Peer:
     async def expect_nothing(self) -> None:
         """The broker has nothing to say, and the connection is open."""
         found = await self.received()
-        assert found == []
+        assert found == [], f"nothing expected, not {found}"
         assert not self._is_ended, "the broker closed the connection"
 
     async def expect_closed(self) -> None:

@@ -14,7 +14,8 @@ def statement(*ids: str, version: int) -> pytest.MarkDecorator:
     Ids are written as in the specification, "MQTT-3.1.2-4"; rules without a number have ids of our own. The
     statements become part of the test's id. Marks add up, on the function and on a ``pytest.param`` alike.
     """
-    return pytest.mark.statement(*ids, version=version)
+    mark: pytest.MarkDecorator = pytest.mark.statement(*ids, version=version)
+    return mark
 
 
 def row(test_id: str, *values: Any, about: str | tuple[str, ...], version: int) -> Any:
@@ -25,12 +26,14 @@ def row(test_id: str, *values: Any, about: str | tuple[str, ...], version: int) 
 
 def limits(**values: Any) -> pytest.MarkDecorator:
     """The broker of the test has these limits (fields of ``noctule.config.settings.Limits``)."""
-    return pytest.mark.limits(**values)
+    mark: pytest.MarkDecorator = pytest.mark.limits(**values)
+    return mark
 
 
 def settings(**values: Any) -> pytest.MarkDecorator:
     """The broker of the test has these settings (fields of ``noctule.config.settings.Settings``)."""
-    return pytest.mark.settings(**values)
+    mark: pytest.MarkDecorator = pytest.mark.settings(**values)
+    return mark
 
 
 #: The test runs over streams in memory and over sockets on both carriers.

@@ -1,4 +1,4 @@
-"""A broker without sockets and without trio: its handlers, links that are fed by hand, and a clock that is set by hand."""
+"""A broker without sockets and trio: its handlers, links that are fed by hand, a clock that is set by hand."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ class DirectClient:
         return packets
 
     def connect(self, packet: Connect) -> Connack | None:
-        """Send CONNECT; the CONNACK, or None where there is none. What follows it stays unread only if there is nothing."""
+        """Send CONNECT; the CONNACK, or None where there is none. What came behind it is in ``behind_connack``."""
         self.send(encode_connect(packet))
         packets = self.received()
         if not packets:
@@ -130,7 +130,7 @@ class DirectClient:
     def subscribe(
         self, *entries: SubscriptionRequest | str, packet_id: int = 1, identifier: int | None = None
     ) -> tuple[int, ...]:
-        """Send SUBSCRIBE (a text: that filter at QoS 2) and give the codes of its SUBACK, the first packet that comes."""
+        """Send SUBSCRIBE (a text: that filter at QoS 2) and give the codes of the SUBACK, which must come first."""
         requests = tuple(SubscriptionRequest(one, 2) if isinstance(one, str) else one for one in entries)
         self.send(encode_subscribe(Subscribe(packet_id, requests, identifier), self.version))
         (first, body), *self.behind_suback = self.received()

@@ -247,7 +247,7 @@ def test_two_clients_that_fight_for_a_name_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("row", [row for row in FAULTY if row.wire[0] == 0x10], ids=lambda row: row.name)
 def test_a_wrong_connect_is_refused_and_changes_nothing(row: object) -> None:
-    """[MQTT-3.1.4-1]: version 5 is told why, 3.x by closing alone; what is behind it is not looked at [MQTT-3.1.4-6]."""
+    """[MQTT-3.1.4-1]: version 5 is told why, 3.x is not; what is behind it is not looked at [MQTT-3.1.4-6]."""
     broker = DirectBroker()
     kept = broker.connect("c", session_expiry_interval_s=100)
     kept.subscribe("#")

@@ -1,4 +1,4 @@
-"""SUBSCRIBE and UNSUBSCRIBE: their answers, the retained messages that follow, and what a session receives from then on."""
+"""SUBSCRIBE and UNSUBSCRIBE: their answers, the retained messages that follow, and what is received from then on."""
 
 import pytest
 from handlers.direct_links import PINGREQ, PINGRESP, V3_1, V3_1_1, V5, DirectBroker

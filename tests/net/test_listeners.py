@@ -55,11 +55,14 @@ def test_port_0_is_a_free_port() -> None:
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
-    (bound,) = open_one("::1")
-    with bound:
-        assert url_of(bound) == f"mqtt://[::1]:{bound.getsockname()[1]}"
+    class BoundToIpv6(socket.socket):  # which not every machine can do
+        family = socket.AF_INET6
+
+        def getsockname(self) -> tuple[str, int, int, int]:
+            return ("::1", 1883, 0, 0)
+
+    with BoundToIpv6() as bound:
+        assert url_of(bound) == "mqtt://[::1]:1883"
 
 
 def test_no_host_is_every_address_on_one_port() -> None:
@@ -81,7 +84,7 @@ def test_an_address_in_use_is_told_with_its_reason() -> None:
 
 
 def test_an_address_of_another_machine_is_told() -> None:
-    with pytest.raises(ListenError, match="192.0.2.1.*does not have that address"):
+    with pytest.raises(ListenError, match=r"192\.0\.2\.1.*does not have that address"):
         open_one("192.0.2.1")
 
 
@@ -90,7 +93,7 @@ def test_a_name_without_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(trio.socket, "getaddrinfo", fail)
-    with pytest.raises(ListenError, match="nowhere.example: Name or service not known"):
+    with pytest.raises(ListenError, match=r"nowhere\.example: Name or service not known"):
         open_one("nowhere.example")
 
 
@@ -110,13 +113,10 @@ def test_accepting_goes_on_when_descriptors_are_back(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Acceptor(listening, adopt).run)
             client = await trio.open_tcp_stream(*listening.getsockname())
-            start = trio.current_time()
             await trio.sleep(2.5 * limits.ACCEPT_RETRY_S)
             assert adopted == []
             assert listening.accepts == 3
-            while not adopted:
-                await trio.sleep(limits.ACCEPT_RETRY_S / 10)
-            assert trio.current_time() - start == pytest.approx(3 * limits.ACCEPT_RETRY_S, abs=0.05)
+            await trio.sleep(limits.ACCEPT_RETRY_S)
             host, port = client.socket.getsockname()
             assert adopted == [f"{host}:{port}"]
             await client.aclose()

@@ -30,7 +30,7 @@ class Right:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A packet that is wrong: the reason code that it is refused with, and the statement that it breaks, if numbered."""
+    """A packet that is wrong: the reason code that it is refused with, and the statement that it breaks, if any."""
 
     name: str
     versions: tuple[int, ...]
@@ -392,9 +392,10 @@ for _type, (_first, _name, _codes, _rule) in ACKS.items():
         ),
     ]
     _head = b"\x00\x01" + bytes((_failure,))
+    _wrong_length = "MQTT-2.2.2-1"
     WRONG_ACKS += [
         *(
-            Wrong(f"{_name} with flags {_flags:04b}", ALL, frame(_first & 0xF0 | _flags, b"\x00\x01"), 0x81, "MQTT-2.1.3-1")
+            Wrong(f"{_name} with flags {_flags:04b}", ALL, frame(_first & 0xF0 | _flags, b"\0\1"), 0x81, "MQTT-2.1.3-1")
             for _flags in range(16)
             if _flags != _first & 0x0F
         ),
@@ -403,19 +404,19 @@ for _type, (_first, _name, _codes, _rule) in ACKS.items():
         Wrong(f"{_name} for packet identifier 0", ALL, frame(_first, b"\x00\x00"), 0x82),
         Wrong(f"{_name} with a byte too many", BELOW_5, frame(_first, b"\x00\x01\x00"), 0x81),
         *(
-            Wrong(f"{_name} with reason code 0x{_code:02X}", V5, frame(_first, b"\x00\x01", bytes((_code,))), 0x82, _rule)
+            Wrong(f"{_name} with code 0x{_code:02X}", V5, frame(_first, b"\0\1", bytes((_code,))), 0x82, _rule)
             for _code in (0x01, 0x04, 0x11, 0x18, 0x81, 0x82, 0x8E, 0x95, 0xFF, 0x92 if _type < 6 else 0x10)
         ),
-        Wrong(f"{_name} with a property length that is not there", V5, frame(_first, _head, b"\x80"), 0x81, "MQTT-2.2.2-1"),
-        Wrong(f"{_name} with properties beyond the packet", V5, frame(_first, _head, b"\x06\x1f\x00\x01x"), 0x81, "MQTT-2.2.2-1"),
-        Wrong(f"{_name} with bytes behind its properties", V5, frame(_first, _head, b"\x00\x00"), 0x81, "MQTT-2.2.2-1"),
-        Wrong(f"{_name} with a long property length of 0", V5, frame(_first, _head, b"\x80\x00"), 0x81, "MQTT-2.2.2-1"),
+        Wrong(f"{_name} with no property length", V5, frame(_first, _head, b"\x80"), 0x81, _wrong_length),
+        Wrong(f"{_name} with properties too long", V5, frame(_first, _head, b"\x06\x1f\x00\x01x"), 0x81, _wrong_length),
+        Wrong(f"{_name} with bytes behind its properties", V5, frame(_first, _head, b"\x00\x00"), 0x81, _wrong_length),
+        Wrong(f"{_name} with a long property length of 0", V5, frame(_first, _head, b"\x80\x00"), 0x81, _wrong_length),
         Wrong(f"{_name} with a property of PUBLISH", V5, frame(_first, _head, b"\x02\x01\x01"), 0x81),
         Wrong(f"{_name} with an unknown property", V5, frame(_first, _head, b"\x02\x7e\x00"), 0x81),
         Wrong(f"{_name} with half a property identifier", V5, frame(_first, _head, b"\x01\x80"), 0x81),
         Wrong(f"{_name} with two reason strings", V5, frame(_first, _head, b"\x08\x1f\x00\x01x\x1f\x00\x01x"), 0x82),
         Wrong(f"{_name} with a reason string cut off", V5, frame(_first, _head, b"\x04\x1f\x00\x05x"), 0x81),
-        Wrong(f"{_name} with an ill-formed reason string", V5, frame(_first, _head, b"\x04\x1f\x00\x01\xff"), 0x81, "MQTT-1.5.4-1"),
+        Wrong(f"{_name}: ill-formed reason", V5, frame(_first, _head, b"\x04\x1f\x00\x01\xff"), 0x81, "MQTT-1.5.4-1"),
         Wrong(f"{_name} with a user property without value", V5, frame(_first, _head, b"\x04\x26\x00\x01k"), 0x81),
     ]  # fmt: skip
 

@@ -41,6 +41,7 @@ class Recorder:
     connects: list[bytes] = field(default_factory=list)
     packets: list[tuple[int, bytes]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
+    denied_topics: list[bytes] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
     closed_links: list[Link] = field(default_factory=list)
 
@@ -58,6 +59,9 @@ class Recorder:
     def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
         self.violations.append(Violation(reason_code, text, rule))
         link.close()
+
+    def denied(self, link: Link, topic: bytes) -> None:
+        self.denied_topics.append(topic)
 
     def lost(self, link: Link, cause: str) -> None:
         self.causes.append(cause)

@@ -73,11 +73,11 @@ def test_a_wrong_property_block_is_refused(block: bytes, reason_code: int) -> No
 def test_it_does_not_change() -> None:
     message = Message(b"t", b"p", 1)
     with pytest.raises(TypeError, match="does not change"):
-        message.__init__(b"u", b"q")  # type: ignore[misc]
+        message.__init__(b"u", b"q")
     with pytest.raises(AttributeError):
         message.qos = 2
     with pytest.raises(AttributeError):
-        message.payload = b"q"  # type: ignore[misc]
+        message.payload = b"q"
     assert (message.topic, message.payload, message.qos) == (b"t", b"p", 1)
 
 

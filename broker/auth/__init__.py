@@ -1,0 +1,1 @@
+"""Methods of enhanced authentication that are built in, one file each."""

@@ -1,0 +1,146 @@
+"""What it brings about that a CONNECT is accepted or refused, once that is decided."""
+
+import dataclasses
+import secrets
+
+from noctule._speedups.link import Link
+from noctule.core.authentication import Authentication
+from noctule.core.state import State
+from noctule.handlers.connection import (
+    Connection,
+    end_connection,
+    escaped,
+    last_packet,
+    named_client,
+    refusal_packet,
+)
+from noctule.handlers.fault_log import FaultLog
+from noctule.protocol.connack import Connack, encode_connack
+from noctule.protocol.connect import Connect
+from noctule.protocol.constants import FIELD_SIZE_MAXIMUM
+from noctule.protocol.reason_codes import ReasonCode
+from noctule.protocol.versions import CAPABILITIES
+
+_NO_PACKET_MAX = 0xFFFFFFFF
+
+
+def admit(
+    state: State,
+    fault_log: FaultLog,
+    link: Link,
+    packet: Connect,
+    authentication: Authentication | None = None,
+    authentication_data: bytes | None = None,
+) -> None:
+    """Let the client in: take its old connection over, open its session, answer and deliver.
+
+    The client is the user that ``authentication`` has proven it to be, or else the one that CONNECT names. It is
+    refused where it would not take the CONNACK.
+    """
+    assigned: str | None = None
+    client_id = packet.client_id
+    if not client_id:
+        client_id = assigned = f"auto-{secrets.token_hex(12)}"  # [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+    keep_alive_s = _keep_alive_of(state, packet)
+    connack = _connack_of(state, packet, client_id, keep_alive_s, authentication)
+    connack = dataclasses.replace(connack, assigned_client_identifier=assigned, authentication_data=authentication_data)
+    largest = _NO_PACKET_MAX if packet.maximum_packet_size is None else packet.maximum_packet_size
+    try:
+        encoded = encode_connack(connack, packet.version)
+        if len(encoded) > largest and connack.response_information is not None:
+            connack = dataclasses.replace(connack, response_information=None)
+            encoded = encode_connack(connack, packet.version)
+    except ValueError as error:  # a method's Authentication Data that no packet can hold
+        refuse(state, fault_log, link, packet, ReasonCode.NOT_AUTHORIZED, str(error))
+        return
+    if len(encoded) > largest:  # [MQTT-3.1.2-24]: whatever else it says, the client has to know
+        why = "the client takes no packet as large as the CONNACK"
+        refuse(state, fault_log, link, packet, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, why)
+        return
+
+    _take_over(state, client_id)
+    session, present = state.sessions.open(
+        client_id, clean_start=packet.clean_start, expiry_interval_s=packet.session_expiry_interval_s
+    )
+    session.will = packet.will  # [MQTT-3.1.2-7]
+    proven = None if authentication is None else authentication.identity
+    link.connection = Connection(
+        packet.version,
+        packet.user_name if proven is None else proven,
+        packet.session_expiry_interval_s,
+        packet.request_problem_information,
+        packet.is_bridge,
+        authentication,
+    )
+    if present:  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+        encoded = encode_connack(dataclasses.replace(connack, session_present=True), packet.version)
+    link.write(encoded)  # [MQTT-3.2.0-1] before anything that is delivered
+    link.open(session, packet.version, keep_alive_s, packet.receive_maximum, largest, packet.topic_alias_maximum)
+    state.logger.debug(
+        "New client connected from %s as %s (p%d, c%d, k%d).",
+        link.peer,
+        escaped(client_id),
+        packet.version,
+        packet.clean_start,
+        keep_alive_s,
+    )
+
+
+def refuse(
+    state: State, fault_log: FaultLog, link: Link, packet: Connect, reason_code: int, why: str, tell: str = ""
+) -> None:
+    """Refuse a CONNECT that is well formed; nothing of it takes effect.
+
+    ``why`` is for the log, "" where that has been written; ``tell`` for the client, where that is something else.
+    """
+    if why:
+        fault_log.write(link.peer, named_client(link), why, "", state.plane.now)
+    end_connection(state, link, refusal_packet(packet, reason_code, tell or why or None))
+
+
+def keep_alive_allowed(state: State, packet: Connect) -> bool:
+    """Whether the Keep Alive is within the maximum, or can be told to be (3.2.2.3.14)."""
+    return CAPABILITIES[packet.version].has_properties or _keep_alive_of(state, packet) == packet.keep_alive_s
+
+
+def _keep_alive_of(state: State, packet: Connect) -> int:
+    """The Keep Alive that holds for the connection."""
+    maximum = state.settings.keep_alive_max_s
+    if maximum and not 0 < packet.keep_alive_s <= maximum:
+        return maximum
+    return packet.keep_alive_s  # [MQTT-3.2.2-22]
+
+
+def _connack_of(
+    state: State, packet: Connect, client_id: str, keep_alive_s: int, authentication: Authentication | None
+) -> Connack:
+    """The CONNACK for whoever comes in, without what this one connection alone has."""
+    limits = state.settings.limits
+    return Connack(
+        receive_maximum=limits.receive_maximum,
+        maximum_packet_size=limits.packet_max_bytes,
+        topic_alias_maximum=limits.alias_max_in,
+        server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,  # [MQTT-3.2.2-21]
+        response_information=_response_information(state, packet, client_id),
+        authentication_method=None if authentication is None else authentication.method_name,  # [MQTT-4.12.0-5]
+    )
+
+
+def _response_information(state: State, packet: Connect, client_id: str) -> str | None:
+    """The base of this client's Response Topics: only for who asks [MQTT-3.1.2-28], and if its name can be a topic."""
+    if not packet.request_response_information or not state.settings.response_information:
+        return None
+    base = f"response/{client_id}/"
+    if "+" in client_id or "#" in client_id or len(base.encode()) > FIELD_SIZE_MAXIMUM:
+        return None
+    return base
+
+
+def _take_over(state: State, client_id: str) -> None:
+    """Close the connection that this client identifier has already [MQTT-3.1.4-2] [MQTT-3.1.4-3]."""
+    session = state.sessions.find(client_id)
+    old = session.outlet if session is not None else None
+    if not isinstance(old, Link):
+        return
+    state.logger.debug("Client %s has connected again, closing its old connection.", escaped(client_id))
+    end_connection(state, old, last_packet(old, ReasonCode.SESSION_TAKEN_OVER))
