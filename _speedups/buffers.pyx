@@ -49,10 +49,11 @@ cdef Varint take_varint(Cursor *cursor, uint32_t *value) noexcept nogil:
             return VARINT_MALFORMED
 
 
-# Capacity of each class, and how many idle buffers of it are kept for the next writer: together
-# about 4 MiB, so that a turn of the reactor seldom calls malloc and idle links hold no buffer.
+# Capacity of each class, and how many idle buffers of it are kept for the next writer, so that a turn of
+# the reactor seldom calls malloc (which would get large ones from the system, page by page) and idle links
+# hold no buffer. Together at most 27 MiB, if that many were in use at one time.
 cdef size_t *_capacity_of = [2_048, 8_192, 32_768, 131_072, 524_288]
-cdef int *_kept_at_most = [256, 64, 16, 8, 2]
+cdef int *_kept_at_most = [256, 128, 64, 64, 32]
 
 
 cdef class BufferPool:

@@ -63,4 +63,5 @@ cdef class Outlet(Timed):
     cdef int allow_aliases(self, uint16_t count) except -1
     cdef uint16_t alias_of(self, const unsigned char *topic, uint16_t size, bint *is_known) noexcept
     cdef unsigned char *room(self, size_t size) except NULL
+    cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept
     cdef int flush(self) except -1

@@ -200,6 +200,13 @@ cdef class Outlet(Timed):
         self.out.end += size
         return at
 
+    cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept:
+        """Send bytes past the empty write buffer, as far as they go at once; how many did.
+
+        What went wrong, if anything did, is for the flush to find.
+        """
+        return 0
+
     cdef int flush(self) except -1:
         """Send what has been written, as far as it goes; what is left goes when the peer takes it."""
         return 0

@@ -168,6 +168,16 @@ cdef class SocketLink(Link):
             self._finish()
         return 0
 
+    cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept:
+        cdef ssize_t sent
+        if self.fd < 0 or self._wants_write:
+            return 0
+        sent = send(self.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent <= 0:
+            return 0
+        self.plane.counters.bytes_sent += sent
+        return <size_t>sent
+
     cdef int _send_pending(self) except -1:
         """Send all; 0 where it did not all go, or the connection is gone."""
         cdef ssize_t size

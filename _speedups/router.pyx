@@ -32,6 +32,7 @@ cdef enum:
     WAYS = 4                        # routes in a bucket
     BUCKETS_AT_FIRST = 256
     BUCKETS_MAX = 16_384            # 65,536 routes: half a megabyte of slots
+    DIRECT_BYTES = 16_384           # a run of at least this size is sent without a copy, where nothing waits before it
     CACHED_TARGETS_MAX = 1_048_576  # over all routes: 24 MiB; beyond it the cache starts again
 
 
@@ -524,7 +525,7 @@ cdef class Router:
         cdef Target *target
         cdef Outlet outlet
         cdef const unsigned char *bytes_to_send
-        cdef size_t size_to_send
+        cdef size_t size_to_send, done
         cdef bint translated = False
         cdef size_t i
         for i in range(route.count):
@@ -548,7 +549,11 @@ cdef class Router:
                     bytes_to_send = self._translated.data
                     size_to_send = self._translated.end
                 if pending(&outlet.out) + size_to_send <= self.plane.write_max_bytes:
-                    memcpy(outlet.room(size_to_send), bytes_to_send, size_to_send)
+                    done = 0
+                    if size_to_send >= DIRECT_BYTES and pending(&outlet.out) == 0:
+                        done = outlet.send_now(bytes_to_send, size_to_send)
+                    if done < size_to_send:
+                        memcpy(outlet.room(size_to_send - done), bytes_to_send + done, size_to_send - done)
                     self.plane.counters.packets_sent[PUBLISH] += count
                     self.plane.counters.publish_bytes_sent += payload_bytes
                     continue
