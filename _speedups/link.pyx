@@ -28,7 +28,7 @@ from noctule._speedups.codec cimport (
     Frame, FrameResult, Layout, PublishFields, check_topic_name, read_ack, read_publish, scan_frame, write_ack,
 )
 from noctule._speedups.message cimport Message, is_expired, message_of
-from noctule._speedups.outlet cimport Outlet
+from noctule._speedups.outlet cimport Outlet, refuse_while_deciding
 from noctule._speedups.router cimport Route, Router, is_current
 from noctule._speedups.session cimport (
     ACK_TAKEN, ACK_UNKNOWN, ACK_WRONG, AckResult, Session, find_flight, has_backlog,
@@ -142,6 +142,7 @@ cdef class Link(Outlet):
         cdef WriteBuffer held
         if not self.is_paused:
             return
+        refuse_while_deciding(self.plane)
         self.is_paused = False
         self.last_received = self.plane.now     # who was not listened to has not been silent
         if self.state < LINK_ENDING:
@@ -165,6 +166,7 @@ cdef class Link(Outlet):
         """
         if self.state >= LINK_ENDING:
             return
+        refuse_while_deciding(self.plane)
         self.write(packet)
         self._untie()
         self.state = LINK_ENDING
@@ -174,6 +176,7 @@ cdef class Link(Outlet):
         """Close now. What is written and not sent is lost."""
         if self.state == LINK_CLOSED:
             return
+        refuse_while_deciding(self.plane)
         self._untie()
         self.state = LINK_CLOSED
         self.plane.deadlines.forget(self)
@@ -243,6 +246,7 @@ cdef class Link(Outlet):
     def feed(self, data):
         """Handle received bytes (any buffer); they are not referred to afterwards."""
         cdef Py_buffer view
+        refuse_while_deciding(self.plane)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             self.take(<const unsigned char *>view.buf, view.len)
@@ -474,7 +478,12 @@ cdef class Link(Outlet):
             self._rights_generation = self.router.access_generation
         rights = self._rights.get(name)
         if rights is None:
-            rights = self._rights[name] = self.session.access.publish_rights(name)
+            self.plane.is_deciding = True
+            try:
+                rights = self.session.access.publish_rights(name)
+            finally:
+                self.plane.is_deciding = False
+            self._rights[name] = rights
         return rights
 
     cdef int _denied(self, PublishFields *fields) except -1:
@@ -552,6 +561,8 @@ cdef class Link(Outlet):
             else:
                 self.plane.counters.dropped_denied += 1
                 self.handler.denied(self, message.topic)
+                if self.state >= LINK_ENDING:
+                    return 0
             self._acknowledge(PUBCOMP, packet_id, 0)
             packet_id = self.session.next_answer()
             return self._acknowledge(PUBREC, packet_id, 0) if packet_id else 1

@@ -41,6 +41,7 @@ cdef class Plane:
     cdef Py_ssize_t _dirty_count
     cdef Py_ssize_t _dirty_capacity
     cdef bint _is_flushing
+    cdef bint is_deciding               # code that is asked for an access decision runs
     cdef int mark(self, Outlet outlet) except -1
     cdef int flush_dirty(self) except -1
 
@@ -65,3 +66,9 @@ cdef class Outlet(Timed):
     cdef unsigned char *room(self, size_t size) except NULL
     cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept
     cdef int flush(self) except -1
+
+cdef inline int refuse_while_deciding(Plane plane) except -1:
+    """An access decision is asked for in the middle of a message: it may look, and change nothing."""
+    if plane.is_deciding:
+        raise RuntimeError("an access decision must not change sessions, subscriptions or connections, nor publish")
+    return 0

@@ -20,9 +20,9 @@ from noctule._speedups.codec cimport (
     read_publish, scan_frame, write_publish,
 )
 from noctule._speedups.message cimport Message, is_expired, message_of, parts_of, seconds_left
-from noctule._speedups.outlet cimport Outlet, Plane
+from noctule._speedups.outlet cimport Outlet, Plane, refuse_while_deciding
 from noctule._speedups.deadlines cimport Timed
-from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, qos0_waits, write_to
+from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, ask_may_receive, qos0_waits, write_to
 from noctule._speedups.siphash cimport noctule_siphash
 from noctule._speedups.topics cimport (
     NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, filter_key, free_matches,
@@ -286,7 +286,7 @@ cdef class Router:
                     # Every delivery is checked on its concrete topic, whatever filter it matches.
                     if name is None:
                         name = PyBytes_FromStringAndSize(<const char *>topic, size)
-                    if not session.access.may_receive(name):
+                    if not ask_may_receive(session, name):
                         continue
                 if session.route_mark != self._mark:
                     session.route_mark = self._mark
@@ -330,7 +330,7 @@ cdef class Router:
             member = group.links.filters.first
             while member != NULL:
                 session = <Session>member.subscriber
-                if session.access is not None and not session.access.may_receive(name):
+                if session.access is not None and not ask_may_receive(session, name):
                     member = member.next_at_node
                     continue
                 _start_target(&share.members[share.count], member.subscriber, 0)
@@ -640,11 +640,13 @@ cdef class Router:
 
     def publish_message(self, Message message not None, Session source=None):
         """Publish a message that the broker has in hand (a will, a service's); how many sessions it matched."""
+        refuse_while_deciding(self.plane)
         return self.publish(self.route_of(message.data, message.topic_size), NULL, message, source)
 
     def subscribe(self, Session session not None, bytes topic_filter not None, int qos, int options=0,
                   uint32_t identifier=0, bytes share_name=None):
         """Add or replace a subscription; True where the session had one to exactly this filter."""
+        refuse_while_deciding(self.plane)
         existed = self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
         self._forget_route(topic_filter)
         return existed
@@ -657,6 +659,7 @@ cdef class Router:
 
     def unsubscribe(self, Session session not None, bytes topic_filter not None, bytes share_name=None):
         """Remove a subscription; True where there was one."""
+        refuse_while_deciding(self.plane)
         # The route goes first: it refers to what goes with the subscription.
         self._forget_route(topic_filter)
         return self.filters.unsubscribe(topic_filter, session, share_name)
@@ -673,6 +676,7 @@ cdef class Router:
 
         What it had from share groups and did not finish goes to other members (4.8.2).
         """
+        refuse_while_deciding(self.plane)
         cdef Message message
         cdef Via via
         cdef Target *target
@@ -701,6 +705,7 @@ cdef class Router:
 
         They go through the session's queue as its connection takes them, and do not count against its limits.
         """
+        refuse_while_deciding(self.plane)
         cdef Via via = _via(_identifier_property(identifier), None) if identifier else None
         cdef Message message
         cdef uint8_t granted
@@ -721,6 +726,7 @@ cdef class Router:
 
     def route_targets(self, bytes topic not None):
         """For tests and for explaining: (session, qos, flags, identifiers) of the topic's route."""
+        refuse_while_deciding(self.plane)
         cdef Route route = self.route_of(<const unsigned char *>PyBytes_AS_STRING(topic), <uint16_t>len(topic))
         return [
             (<Session>route.targets[i].session, route.targets[i].qos, route.targets[i].flags,

@@ -113,6 +113,8 @@ cdef class Session(Subscriber):
     cdef bint may_receive(self, Message message) except -1
     cdef Message release(self, uint16_t packet_id)
 
+cdef bint ask_may_receive(Session session, bytes topic) except -1
+
 cdef inline bint qos0_waits(Session session) noexcept:
     """Whether QoS 0 has to go through the queue: behind retained messages, or behind QoS 0 that did."""
     return session.exempt != 0 or session.queued_qos0 != 0

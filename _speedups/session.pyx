@@ -13,7 +13,7 @@ from noctule._speedups.codec cimport (
     ACK_SIZE_MAX, ALIAS_SIZE, LAYOUT_5, PUBLISH, PUBREL, Layout, Parts, publish_size, write_ack, write_publish,
 )
 from noctule._speedups.message cimport Message, is_expired, parts_of, seconds_left, size_of
-from noctule._speedups.outlet cimport Outlet, Plane
+from noctule._speedups.outlet cimport Outlet, Plane, refuse_while_deciding
 
 # A queue is moved into the write buffer this far at a time, so that a long backlog does not
 # become a long buffer: the rest follows as the peer reads.
@@ -153,6 +153,15 @@ cdef class Via:
     """What a delivery owes to the subscriptions it comes from."""
 
 
+cdef bint ask_may_receive(Session session, bytes topic) except -1:
+    """Ask the session's access rules, while nothing may change."""
+    session.plane.is_deciding = True
+    try:
+        return bool(session.access.may_receive(topic))
+    finally:
+        session.plane.is_deciding = False
+
+
 @cython.no_gc
 cdef class Session(Subscriber):
     """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
@@ -230,6 +239,7 @@ cdef class Session(Subscriber):
         """
         cdef Flight *flights
         cdef uint32_t i, count = 0
+        refuse_while_deciding(self.plane)
         if self.outlet is not None:
             raise RuntimeError("the session has a connection")
         if self.sent.count:
@@ -259,6 +269,7 @@ cdef class Session(Subscriber):
 
     def detach(self):
         """Deliver nowhere until the next ``attach``: QoS 1 and 2 are queued, QoS 0 is dropped."""
+        refuse_while_deciding(self.plane)
         self.outlet = None
         self._unanswered = None     # who comes back sends them again
         free(self._resend)
@@ -275,6 +286,7 @@ cdef class Session(Subscriber):
 
     def discard_state(self):
         """Forget queue and flights: the session ends, or starts clean [MQTT-3.1.2-4]."""
+        refuse_while_deciding(self.plane)
         self._drop_queue()
         clear_flights(&self.sent)
         clear_flights(&self.received)
@@ -506,7 +518,7 @@ cdef class Session(Subscriber):
 
     cdef bint may_receive(self, Message message) except -1:
         """Whether the message may be delivered now: what was queued or in flight may not be, any more."""
-        if self.access is None or self.access.may_receive(message.topic):
+        if self.access is None or ask_may_receive(self, message.topic):
             return True
         self.plane.counters.dropped_denied += 1
         return False
