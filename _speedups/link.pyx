@@ -170,6 +170,7 @@ cdef class Link(Outlet):
         self.write(packet)
         self._untie()
         self.state = LINK_ENDING
+        self.is_paused = False      # the end of what comes is waited for
         self.plane.mark(self)
 
     def close(self):
@@ -565,7 +566,10 @@ cdef class Link(Outlet):
                     return 0
             self._acknowledge(PUBCOMP, packet_id, 0)
             packet_id = self.session.next_answer()
-            return self._acknowledge(PUBREC, packet_id, 0) if packet_id else 1
+            while packet_id:
+                self._acknowledge(PUBREC, packet_id, 0)
+                packet_id = self.session.next_answer()
+            return 1
         if packet_type == PUBACK:
             result = self.session.puback(packet_id)
         elif packet_type == PUBREC:

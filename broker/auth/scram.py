@@ -8,6 +8,7 @@ which users there are.
 import hmac
 import inspect
 import secrets
+import stringprep
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -74,7 +75,7 @@ def derive_credential(password: str, iterations: int = ITERATIONS, salt: bytes |
     from scramp import ScramException
 
     salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
-    if not password:
+    if all(stringprep.in_table_b1(character) for character in password):  # what SASLprep maps to nothing
         raise ValueError("the password is empty")
     try:
         _, stored_key, server_key, _ = _mechanism().make_auth_info(password, iterations, salt)

@@ -1,1 +1,1 @@
-"""The command line: ``noctule run``, ``noctule pub``, ``noctule sub``."""
+"""The command line: ``noctule`` with its sub-commands, one file each."""

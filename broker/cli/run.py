@@ -5,15 +5,22 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import trio
 from noctule._version import __version__
 from noctule.app import HAS_REACTOR, Broker, QuietCollector
+from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, config_of_plugin, counted, print_problems
+from noctule.cli.log_output import open_log
+from noctule.config.loading import Loaded, load
+from noctule.config.log import LogLevel
+from noctule.config.problems import ConfigError, Place, Positions
+from noctule.config.safety import closed_listeners
 from noctule.config.settings import Carrier, ListenerSettings, Settings
 from noctule.net.listeners import ListenError
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _logger = logging.getLogger("noctule")
 
@@ -26,12 +33,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Run the broker. Without options it listens on 127.0.0.1:1883, for this machine alone, and lets "
         "everybody on it in.",
     )
+    add_config_option(parser)
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
         action="append",
         type=_address,
-        help="listen there, in place of 127.0.0.1:1883; may be given more than once; port 0: the system chooses",
+        help="listen there, in place of what is configured or 127.0.0.1:1883; may be given more than once; port 0: "
+        "the system chooses",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log each connection too")
     parser.add_argument(
@@ -52,34 +61,76 @@ def _address(text: str) -> ListenerSettings:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT. 0: stopped as asked; 1: could not start, or stopped at once by a second signal."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
-    )
-    carrier = Carrier(arguments.carrier) if arguments.carrier else None
-    if carrier is Carrier.REACTOR and not HAS_REACTOR:
+    """Serve until SIGTERM or SIGINT.
+
+    0: stopped as asked; 1: could not start, or stopped at once by a second signal; 2: this system cannot do it;
+    3: the configuration cannot be used.
+    """
+    try:
+        loaded = load(arguments.config, config_of_plugin=config_of_plugin)
+        settings = _with_arguments(loaded, arguments)
+    except ConfigError as error:
+        print_problems(error.warnings, "warning")
+        print_problems(error.problems, "error")
+        count = counted(len(error.problems), "error")
+        print(f"noctule: not started: {count} in the configuration", file=sys.stderr)
+        return EXIT_BAD_CONFIG
+    if settings.carrier is Carrier.REACTOR and not HAS_REACTOR:
         print(
             "noctule: the reactor needs epoll, which this system does not have; use --carrier streams", file=sys.stderr
         )
         return 2
-    settings = Settings(carrier=carrier)
-    if arguments.listen:
-        settings = Settings(listeners=tuple(arguments.listen), carrier=carrier)
+    open_log(settings.log)
+    for warning in loaded.warnings:
+        _logger.warning("%s: %s", warning.place, warning)
     broker = Broker(settings)
     try:
-        with QuietCollector():
-            stopped_gracefully = trio.run(_serve, broker)
+        with QuietCollector(), _pid_file(settings.pid_file):
+            stopped_gracefully = trio.run(_serve, broker, loaded.sources)
     except ExceptionGroup as group:
         mine, others = group.split(ListenError)
         if others is not None or mine is None:
             raise
-        for error in _flattened(mine):
-            print(f"noctule: {error}", file=sys.stderr)
+        for unheard in _flattened(mine):
+            print(f"noctule: {unheard}", file=sys.stderr)
         return 1
     return 0 if stopped_gracefully else 1
+
+
+def _with_arguments(loaded: Loaded, arguments: argparse.Namespace) -> Settings:
+    """The settings with what the command line says in place of what they said. ConfigError where that cannot be."""
+    settings = loaded.settings
+    if arguments.carrier:
+        settings = replace(settings, carrier=Carrier(arguments.carrier))
+    if arguments.verbose:
+        settings = replace(settings, log=replace(settings.log, level=LogLevel.DEBUG))
+    if arguments.listen:
+        settings = replace(settings, listeners=tuple(arguments.listen))
+        if arguments.config is None and settings.allow_anonymous is None and not settings.plugins:
+            # There is nobody to say more than this one word on the command line, and it was said.
+            settings = replace(settings, allow_anonymous=True)
+        problems = closed_listeners(settings, Positions({(): Place("--listen")}))
+        if problems:
+            raise ConfigError(problems)
+    return settings
+
+
+@contextmanager
+def _pid_file(path: Path | None) -> Iterator[None]:
+    """While it is entered the file has our process number; where it cannot be written, a warning is all."""
+    if path is None:
+        yield
+        return
+    try:
+        path.write_text(f"{os.getpid()}\n", encoding="ascii")
+    except OSError as error:
+        _logger.warning("Cannot write the process number to %s: %s", path, error.strerror or error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _flattened(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -89,14 +140,14 @@ def _flattened(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-async def _serve(broker: Broker) -> bool:
+async def _serve(broker: Broker, sources: tuple[Path, ...]) -> bool:
     """Run the broker until it has stopped; True unless it was cut short by a second signal."""
     stopped_gracefully = False
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, broker, signals, nursery.cancel_scope)
             async with trio.open_nursery() as running:
-                _announce(broker, await running.start(broker.run))
+                _announce(broker, await running.start(broker.run), sources)
             stopped_gracefully = True
             nursery.cancel_scope.cancel()
     _logger.info("Stopped" if stopped_gracefully else "Stopped at once; clients were not told")
@@ -115,13 +166,23 @@ async def _stop_on_signal(broker: Broker, signals: AsyncIterator[int], scope: tr
         broker.stop()
 
 
-def _announce(broker: Broker, urls: tuple[str, ...]) -> None:
-    """Say what a newcomer has to know: version, addresses, who gets in, where state is."""
+def _announce(broker: Broker, urls: tuple[str, ...], sources: tuple[Path, ...]) -> None:
+    """Say what a newcomer has to know: version, configuration, addresses, who gets in, where state is."""
+    settings = broker.settings
     _logger.info("Noctule %s (process %d, %s)", __version__, os.getpid(), broker.carrier.value)
-    for url in urls:
-        _logger.info("Listening on %s, open to anybody who can reach it (anonymous)", url)
-    _logger.info("State is in memory: sessions and retained messages end with this process")
-    if all(listener.host in _LOOPBACK for listener in broker.settings.listeners):
-        _logger.info("Only this machine can connect. To let others in: noctule run --listen 0.0.0.0:1883")
+    if sources:
+        more = f" and {counted(len(sources) - 1, 'file')} that it includes" if len(sources) > 1 else ""
+        _logger.info("Configured by %s%s", sources[0].absolute(), more)
     else:
+        _logger.info("No configuration file is read without: noctule run -c FILE")
+    anonymous = [settings.admits_anonymous(listener) for listener in settings.listeners]
+    who = "open to anybody who can reach it (anonymous)" if all(anonymous) else "open to users that are known"
+    if any(anonymous) and not all(anonymous):
+        who = "open to users that are known, or to anybody (allow_anonymous of its listener)"
+    for url in urls:
+        _logger.info("Listening on %s, %s", url, who)
+    _logger.info("State is in memory: sessions and retained messages end with this process")
+    if all(listener.is_local for listener in settings.listeners):
+        _logger.info("Only this machine can connect. To let others in: noctule run --listen 0.0.0.0:1883")
+    elif any(anonymous):
         _logger.warning("Other machines can connect, and there is no password: keep this to a network that you trust")

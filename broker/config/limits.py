@@ -5,6 +5,9 @@ from typing import Final
 #: Largest packet accepted, header included. Mosquitto's default since 2.1 is 2,000,000.
 PACKET_MAX_BYTES: Final = 2_000_000
 
+#: Largest packet that MQTT can write: a Remaining Length of 268,435,455, its four bytes, and the first byte.
+PACKET_MAX_BYTES_OF_MQTT: Final = 268_435_460
+
 #: Largest CONNECT: it comes from a stranger. Room for a Will and credentials, as other brokers give.
 CONNECT_MAX_BYTES: Final = 65_536
 

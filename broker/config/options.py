@@ -15,7 +15,6 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from typing import Annotated, Any, Final, Union
 
 
@@ -112,7 +111,6 @@ class Field:
 _NO_OPTION: Final = Option()
 
 
-@cache
 def fields_of(group: type) -> tuple[Field, ...]:
     """The fields of a dataclass, in their order, without those that no file has."""
     hints = typing.get_type_hints(group, include_extras=True)
@@ -152,6 +150,11 @@ def alternatives_of(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(annotation) in (Union, types.UnionType):
         return tuple(one for one in typing.get_args(annotation) if one is not types.NoneType)
     return (annotation,)
+
+
+def base_of(annotation: Any) -> Any:
+    """The type without ``Annotated`` around it."""
+    return annotation.__origin__ if typing.get_origin(annotation) is Annotated else annotation
 
 
 def allows_none(annotation: Any) -> bool:

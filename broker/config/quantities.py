@@ -1,6 +1,7 @@
 """Sizes and times as people write them, read and written."""
 
 import re
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -74,7 +75,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> float:
-    """The seconds that "500ms", "30s", "1h30m", "7d" or "10" means. ValueError, with what to write, for anything else."""
+    """The seconds that "500ms", "1h30m", "7d" or "10" means. ValueError, with what to write, for anything else."""
     total = Fraction(0)
     at = 0
     if not text.strip() or len(text) > _LONGEST_TEXT:
@@ -101,9 +102,11 @@ def format_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A text for so many seconds that ``parse_duration`` reads as the same, to the millisecond."""
-    milliseconds = round(seconds * 1_000)
-    for unit, factor in _WRITTEN_DURATIONS:
-        if milliseconds and milliseconds % factor == 0:
-            return f"{milliseconds // factor}{unit}"
+    """A text for so many seconds that ``parse_duration`` reads as the same."""
+    exact = Fraction(repr(seconds)) * 1_000
+    if exact.denominator != 1:
+        return f"{Decimal(repr(seconds)):f}s"
+    for unit, milliseconds in _WRITTEN_DURATIONS:
+        if exact and exact % milliseconds == 0:
+            return f"{exact // milliseconds}{unit}"
     return "0s"

@@ -148,14 +148,14 @@ class Authentication:
         No answer is a refusal (whoever asked has logged it). So is a success under another name than the one that
         the connection has already: its session, its subscriptions and its rights are those of the first.
         """
-        if isinstance(answer, AuthContinue):
+        if isinstance(answer, AuthContinue) and _is_data(answer.data):
             return answer
         self._exchange = None
         if answer is None:
             return AuthRefused(why="")
         if isinstance(answer, AuthRefused):
             return answer
-        if not isinstance(answer, AuthSuccess):
+        if not (isinstance(answer, AuthSuccess) and _is_name(answer.identity) and _is_data(answer.data)):
             return AuthRefused(why="the method has answered what is no step")
         if self.identity is not None and answer.identity != self.identity:
             return AuthRefused(why="the client has authenticated again as somebody else")
@@ -165,3 +165,14 @@ class Authentication:
     def give_up(self) -> None:
         """Forget the exchange, and what it holds of the client's secrets."""
         self._exchange = None
+
+
+# Methods are other people's code: a wrong type would fail later, where nobody expects it.
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_data(value: object) -> bool:
+    return value is None or isinstance(value, bytes)

@@ -42,20 +42,17 @@ def admit(
     if not client_id:
         client_id = assigned = f"auto-{secrets.token_hex(12)}"  # [MQTT-3.1.3-6] [MQTT-3.2.2-16]
     keep_alive_s = _keep_alive_of(state, packet)
-    connack = _connack_of(state, packet, client_id, keep_alive_s, authentication)
-    connack = dataclasses.replace(connack, assigned_client_identifier=assigned, authentication_data=authentication_data)
+    connack = Connack(
+        assigned_client_identifier=assigned,
+        server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,  # [MQTT-3.2.2-21]
+        authentication_method=None if authentication is None else authentication.method_name,  # [MQTT-4.12.0-5]
+        authentication_data=authentication_data,
+    )
     largest = _NO_PACKET_MAX if packet.maximum_packet_size is None else packet.maximum_packet_size
     try:
-        encoded = encode_connack(connack, packet.version)
-        if len(encoded) > largest and connack.response_information is not None:
-            connack = dataclasses.replace(connack, response_information=None)
-            encoded = encode_connack(connack, packet.version)
-    except ValueError as error:  # a method's Authentication Data that no packet can hold
-        refuse(state, fault_log, link, packet, ReasonCode.NOT_AUTHORIZED, str(error))
-        return
-    if len(encoded) > largest:  # [MQTT-3.1.2-24]: whatever else it says, the client has to know
-        why = "the client takes no packet as large as the CONNACK"
-        refuse(state, fault_log, link, packet, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, why)
+        connack = _fitted(connack, state, packet, client_id, largest)
+    except ValueError as error:
+        refuse(state, fault_log, link, packet, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, str(error))
         return
 
     _take_over(state, client_id)
@@ -73,8 +70,8 @@ def admit(
         authentication,
     )
     if present:  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-        encoded = encode_connack(dataclasses.replace(connack, session_present=True), packet.version)
-    link.write(encoded)  # [MQTT-3.2.0-1] before anything that is delivered
+        connack = dataclasses.replace(connack, session_present=True)
+    link.write(encode_connack(connack, packet.version))  # [MQTT-3.2.0-1] before anything that is delivered
     link.open(session, packet.version, keep_alive_s, packet.receive_maximum, largest, packet.topic_alias_maximum)
     state.logger.debug(
         "New client connected from %s as %s (p%d, c%d, k%d).",
@@ -111,19 +108,27 @@ def _keep_alive_of(state: State, packet: Connect) -> int:
     return packet.keep_alive_s  # [MQTT-3.2.2-22]
 
 
-def _connack_of(
-    state: State, packet: Connect, client_id: str, keep_alive_s: int, authentication: Authentication | None
-) -> Connack:
-    """The CONNACK for whoever comes in, without what this one connection alone has."""
+def _fitted(connack: Connack, state: State, packet: Connect, client_id: str, largest: int) -> Connack:
+    """The CONNACK with what else there is to announce, as far as the client takes it [MQTT-3.1.2-24].
+
+    What is left out first is advice, then what the client may go without: it may use no aliases then, and learns of
+    our other limits when it meets them. ValueError where what it has to know does not fit, or cannot be written.
+    """
     limits = state.settings.limits
-    return Connack(
+    told = dataclasses.replace(
+        connack,
         receive_maximum=limits.receive_maximum,
         maximum_packet_size=limits.packet_max_bytes,
         topic_alias_maximum=limits.alias_max_in,
-        server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,  # [MQTT-3.2.2-21]
-        response_information=_response_information(state, packet, client_id),
-        authentication_method=None if authentication is None else authentication.method_name,  # [MQTT-4.12.0-5]
     )
+    information = _response_information(state, packet, client_id)
+    advised = told if information is None else dataclasses.replace(told, response_information=information)
+    if largest == _NO_PACKET_MAX and connack.authentication_data is None:
+        return advised
+    for fitting in (advised, told, connack):
+        if len(encode_connack(fitting, packet.version)) <= largest:
+            return fitting
+    raise ValueError("the client takes no packet as large as the CONNACK")
 
 
 def _response_information(state: State, packet: Connect, client_id: str) -> str | None:

@@ -91,6 +91,16 @@ def last_packet(link: Link, reason_code: int, reason_string: str | None = None) 
     return packet
 
 
+def reason_string(connection: Connection, refusals: list[str]) -> str | None:
+    """Why something in a packet was refused, each reason once, for an answer other than CONNACK and DISCONNECT.
+
+    None where nothing was, and where the client does not want to know [MQTT-3.1.2-29].
+    """
+    if not refusals or not connection.request_problem_information:
+        return None
+    return "; ".join(dict.fromkeys(refusals))
+
+
 def end_connection(state: State, link: Link, packet: bytes, *, publish_will: bool = True) -> None:
     """Send what is written and ``packet`` (may be empty), close, and do for the session what follows from it."""
     session = link.session

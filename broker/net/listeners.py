@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 from noctule.config import limits
-from noctule.config.settings import ListenerSettings
+from noctule.config.settings import EVERY_ADDRESS, ListenerSettings
 
 #: What ``accept`` says when the system has no more to give: wait, and go on. As in trio's own accept loop.
 _CAPACITY_ERRNOS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
@@ -28,18 +28,32 @@ def url_of(bound: socket.socket) -> str:
 
 
 async def open_listeners(settings: ListenerSettings) -> list[socket.socket]:
-    """The bound, listening, non-blocking sockets of one listener: one for each address of its host name.
+    """The bound, listening, non-blocking sockets of one listener: one for each address of each of its host names.
 
     ListenError where one of them cannot be had; then none is left open.
     """
-    try:
-        found = await trio.socket.getaddrinfo(
-            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise ListenError(f"cannot listen on {settings.host}: {error.strerror or error}") from None
     opened: list[socket.socket] = []
     port = settings.port
+    try:
+        for host in settings.hosts:
+            opened += await _open_host(host, port)
+            port = opened[0].getsockname()[1]  # with port 0 the first address chooses for all
+    except ListenError:
+        for one in opened:
+            one.close()
+        raise
+    return opened
+
+
+async def _open_host(host: str, port: int) -> list[socket.socket]:
+    """The sockets of one host name, as ``open_listeners`` has them."""
+    name = "" if host == EVERY_ADDRESS else host
+    try:
+        found = await trio.socket.getaddrinfo(name or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {host}: {error.strerror or error}") from None
+    opened: list[socket.socket] = []
+    wanted = port
     for family, kind, protocol, _, address in found:
         try:
             bound = socket.socket(family, kind, protocol)
@@ -59,6 +73,10 @@ async def open_listeners(settings: ListenerSettings) -> list[socket.socket]:
             port = bound.getsockname()[1]
             bound.listen(limits.BACKLOG)
         except OSError as error:
+            if not name and error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
+                opened.remove(bound)
+                bound.close()
+                continue  # every address of a machine where IPv6 is switched off
             for one in opened:
                 one.close()
             hint = {
@@ -66,9 +84,9 @@ async def open_listeners(settings: ListenerSettings) -> list[socket.socket]:
                 errno.EACCES: "ports below 1024 need privileges; choose another port",
                 errno.EADDRNOTAVAIL: "this machine does not have that address",
             }.get(error.errno or 0, error.strerror or str(error))
-            raise ListenError(f"cannot listen on {settings.host}:{settings.port}: {hint}") from None
+            raise ListenError(f"cannot listen on {host}:{wanted}: {hint}") from None
     if not opened:
-        raise ListenError(f"cannot listen on {settings.host}: no address of it can be used")
+        raise ListenError(f"cannot listen on {host}: no address of it can be used")
     return opened
 
 

@@ -100,6 +100,9 @@ class Capabilities:
     #: "it has no way of informing that client. It must therefore make a positive acknowledgement" (3.1, 3.8).
     suback_failure_code: int | None
 
+    #: Whether a filter that is none ends the connection: below version 5 no code could tell it from a refusal.
+    bad_filter_ends_connection: bool
+
     def connack_code(self, reason_code: int) -> int | None:
         """The byte that tells ``reason_code`` in a CONNACK of this version; None where it is told by closing alone."""
         if self.has_reason_codes:
@@ -136,6 +139,7 @@ V3_1: Final = Capabilities(
     credentials_may_be_missing=True,
     empty_client_id_allowed=False,
     suback_failure_code=0x00,
+    bad_filter_ends_connection=True,
 )
 
 V3_1_1: Final = Capabilities(
@@ -152,6 +156,7 @@ V3_1_1: Final = Capabilities(
     credentials_may_be_missing=False,
     empty_client_id_allowed=True,
     suback_failure_code=0x80,
+    bad_filter_ends_connection=True,
 )
 
 V5: Final = Capabilities(
@@ -168,6 +173,7 @@ V5: Final = Capabilities(
     credentials_may_be_missing=False,
     empty_client_id_allowed=True,
     suback_failure_code=None,
+    bad_filter_ends_connection=False,
 )
 
 #: The table, by protocol level.

@@ -352,25 +352,26 @@ class _Errors(logging.Handler):
 
 @asynccontextmanager
 async def open_world(
-    carrier: str = MEMORY, *, limits: dict[str, Any], settings: dict[str, Any]
+    carrier: str, *, limits: dict[str, Any], settings: dict[str, Any], broker: dict[str, Any]
 ) -> AsyncIterator[World]:
     """A broker that runs; at the end it must not have logged an error of its own."""
     errors = _Errors()
     logger = logging.getLogger("noctule")
     logger.addHandler(errors)
     listeners = () if carrier == MEMORY else (ListenerSettings("127.0.0.1", 0),)
-    broker = Broker(
+    tested = Broker(
         Settings(
             listeners=listeners,
             limits=Limits(**limits),
             carrier=Carrier.REACTOR if carrier == REACTOR else Carrier.STREAMS,
             **settings,
-        )
+        ),
+        **broker,
     )
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(broker.run)
-            world = World(nursery, broker, carrier)
+            await nursery.start(tested.run)
+            world = World(nursery, tested, carrier)
             yield world
             await world.close()
             nursery.cancel_scope.cancel()

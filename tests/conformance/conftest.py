@@ -22,6 +22,9 @@ from conformance.ledger import Ledger, read_statements
 
 HERE = Path(__file__).parent
 SECONDS_PER_TEST = 20
+
+#: What a broker's clock shows when it starts, as on a machine that has been up for a while.
+START_S = 10_000.0
 CARRIERS = (REACTOR, STREAMS) if sys.platform.startswith("linux") else (STREAMS,)
 
 LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
@@ -36,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "statement(*ids, version): the statements of MQTT 5.0 (version=5) or 3.1.1 (version=4) that the test proves",
         "limits(**values): the limits of the test's broker",
         "settings(**values): the settings of the test's broker",
+        "broker(**values): what else the test's broker is made with",
         "over_sockets: runs over streams in memory and over sockets on both carriers",
     ):
         config.addinivalue_line("markers", line)
@@ -86,12 +90,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             await test(**arguments)
             return
         opened = open_world(
-            arguments["world"], limits=_merged(pyfuncitem, "limits"), settings=_merged(pyfuncitem, "settings")
+            arguments["world"],
+            limits=_merged(pyfuncitem, "limits"),
+            settings=_merged(pyfuncitem, "settings"),
+            broker=_merged(pyfuncitem, "broker"),
         )
         async with opened as world:
             await test(**{**arguments, "world": world})
 
-    clock = trio.testing.MockClock() if arguments.get("world", MEMORY) == MEMORY else None
+    clock = None
+    if arguments.get("world", MEMORY) == MEMORY:
+        clock = trio.testing.MockClock()
+        clock.jump(START_S)
     trio.run(partial(_unwrapped, run), clock=clock)
     return True
 

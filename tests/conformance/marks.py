@@ -36,5 +36,11 @@ def settings(**values: Any) -> pytest.MarkDecorator:
     return mark
 
 
+def broker(**values: Any) -> pytest.MarkDecorator:
+    """The broker of the test is made with these arguments (of ``noctule.app.Broker``) beside its settings."""
+    mark: pytest.MarkDecorator = pytest.mark.broker(**values)
+    return mark
+
+
 #: The test runs over streams in memory and over sockets on both carriers.
 over_sockets = pytest.mark.over_sockets

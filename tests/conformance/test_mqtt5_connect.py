@@ -100,7 +100,7 @@ async def test_the_assigned_name_is_a_name_like_any_other(world: World) -> None:
 @statement("MQTT-3.1.3-2", version=5)
 async def test_each_client_identifier_has_a_session_of_its_own(world: World) -> None:
     """Case, spaces, and everything else tells names apart."""
-    names = ["c", "C", " c", "c ", "c/", "\u00e9", "e\u0301", "x" * 65_535]
+    names = ["c", "C", " c", "c ", "c/", "\u00e9", "e\u0301", "x" * 65_000]
     for number, name in enumerate(names):
         peer = await world.connect(name, properties=properties(session_expiry_interval=100))
         assert not peer.connack.session_present
@@ -233,6 +233,28 @@ async def test_a_refusal_is_no_larger_than_the_client_takes(world: World) -> Non
         found = await peer.expect_refusal(0x8C)
         assert found.size <= size
         assert ("reason_string" in found.properties) == (size == 1_000)
+
+
+@statement("MQTT-3.1.2-24", version=5)
+async def test_connack_is_no_larger_than_the_client_takes(world: World) -> None:
+    """docs/conformance.md: our limits are left unsaid where there is no room; below five bytes nobody can come in."""
+    for size in (1, 4, 5, 15, 16, 17):
+        peer = await world.open()
+        await peer.send(connect(properties=properties(maximum_packet_size=size)), publish("t"))
+        if size < 5:
+            await peer.expect_closed()
+            continue
+        connack = await peer.expect(Connack)
+        assert connack.size == (5 if size < 16 else 16)
+        assert bool(connack.properties) == (size >= 16)
+        await peer.expect_alive()
+
+
+@statement("MQTT-3.2.2-16", "MQTT-3.1.2-24", version=5)
+async def test_an_assigned_name_that_cannot_be_told_is_not_assigned(world: World) -> None:
+    peer = await world.open()
+    await peer.send(connect("", properties=properties(maximum_packet_size=20)))
+    await peer.expect_refusal(0x83)
 
 
 @statement("5-unnumbered-reason-string", version=5)

@@ -161,6 +161,23 @@ async def test_retained_messages_expire(world: World) -> None:
     assert await last.payloads() == [b"y"]
 
 
+@statement("MQTT-3.3.1-9", "MQTT-3.3.4-9", "MQTT-4.9.0-2", version=5)
+async def test_retained_messages_come_within_the_receive_maximum(world: World) -> None:
+    """All of them, a few at a time; what is published meanwhile comes too."""
+    publisher = await world.connect("p")
+    for number in range(20):
+        await publisher.publish(f"t/{number:02}", b"kept", 1, retain=True)
+    peer = await world.connect("c", properties=properties(receive_maximum=3))
+    await peer.subscribe(("t/+", 1))
+    await publisher.publish("t/new", b"new", 1)
+    topics = []
+    while found := await peer.messages():
+        assert len(found) <= 3
+        topics += [one.topic for one in found]
+        await peer.send(*(puback(one.packet_id) for one in found))
+    assert sorted(topics) == [f"t/{number:02}" for number in range(20)] + ["t/new"]
+
+
 # --- properties ---------------------------------------------------------------------------
 
 
@@ -372,7 +389,8 @@ async def test_the_broker_uses_aliases_up_to_the_clients_maximum(world: World, m
     publisher = await world.connect("p")
     sent = []
     for number in range(200):
-        topic = f"a/topic/that/is/long/enough/for/an/alias/{number % 7}"
+        # One of the topics is as frequent as all others together.
+        topic = f"a/topic/that/is/long/enough/for/an/alias/{number % 7 if number % 4 < 2 else 0}"
         sent.append((topic, b"%d" % number))
         await publisher.publish(topic, b"%d" % number, number % 2)
     known: dict[int, str] = {}
@@ -461,22 +479,37 @@ async def test_a_message_too_large_for_a_client_passes_it_by(world: World, qos: 
     await again.expect_nothing()
 
 
-@statement("MQTT-3.1.2-24", version=5)
-@pytest.mark.parametrize("version_of_identifier", [b"", properties(subscription_identifier=268_435_455)])
-async def test_a_message_of_just_the_maximum_size_arrives(world: World, version_of_identifier: bytes) -> None:
-    """Every byte counts: alias, identifiers, the packet identifier."""
-    publisher = await world.connect("p")
-    for qos in (0, 1, 2):
-        for size in range(20, 60):
-            peer = await world.connect("c", properties=properties(maximum_packet_size=size, topic_alias_maximum=5))
-            await peer.subscribe("topic/of/some/length", properties=version_of_identifier)
-            for payload in range(size):
-                await publisher.send(publish("topic/of/some/length", bytes(payload), qos, 1))
-            found = await peer.messages()
-            assert all(one.size <= size for one in found)
-            # From the second on an alias may stand for the topic, and larger payloads fit.
-            await publisher.drop()
-            publisher = await world.connect("p")
+@statement("MQTT-3.1.2-24", "MQTT-3.1.2-25", version=5)
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("identifier", [0, 1, 268_435_455], ids=["no identifier", "short", "long"])
+async def test_a_message_of_just_the_maximum_size_arrives(world: World, qos: int, identifier: int) -> None:
+    """Every byte counts: topic, packet identifier, Subscription Identifier. What fits arrives, and nothing else."""
+    topic = "a/topic"
+    around = properties(subscription_identifier=identifier) if identifier else b""
+    for size in (*range(20, 40), *range(125, 140)):
+        peer = await world.connect("c", properties=properties(maximum_packet_size=size))
+        await peer.subscribe(topic, properties=around)
+        publisher = await world.connect("p")
+        await publisher.send(*(publish(topic, bytes(payload), qos, 1 + payload) for payload in range(size)))
+        await publisher.send(*(b"\x62\x02" + (1 + payload).to_bytes(2, "big") for payload in range(size) if qos == 2))
+        fits = [n for n in range(size) if len(publish(topic, bytes(n), qos, properties=around)) <= size]
+        assert [len(payload) for payload in await peer.payloads()] == fits
+        assert 0 < len(fits) < size
+
+
+@statement("MQTT-3.1.2-24", "MQTT-3.1.2-26", version=5)
+async def test_an_alias_counts_too(world: World) -> None:
+    """A message fits by its alias, or comes without one because of it; it is never too large."""
+    topic = "a/topic/of/some/length"
+    for size in range(30, 60):
+        peer = await world.connect("c", properties=properties(maximum_packet_size=size, topic_alias_maximum=5))
+        await peer.subscribe(topic)
+        publisher = await world.connect("p")
+        await publisher.send(*(publish(topic, bytes(payload)) for payload in range(size)))
+        found = await peer.messages()
+        assert all(one.size <= size for one in found)
+        at_least = [n for n in range(size) if len(publish(topic, bytes(n))) <= size]
+        assert set(at_least) <= {len(one.payload) for one in found}
 
 
 @statement("MQTT-3.14.2-3", "MQTT-3.14.2-4", "MQTT-3.1.2-24", version=5)
@@ -507,7 +540,7 @@ async def test_a_farewell_is_no_larger_than_the_client_takes(world: World) -> No
     version=5,
 )
 async def test_acknowledgements_of_a_client_that_takes_next_to_nothing(world: World) -> None:
-    """Every acknowledgement, with success and with failure, in no more than its seven bytes."""
+    """Every acknowledgement, with success and with failure, in no more than its six or seven bytes."""
     tiny = await world.connect("c", properties=properties(maximum_packet_size=7))
     assert tiny.connack.code == 0
     for data in (

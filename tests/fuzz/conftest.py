@@ -1,8 +1,11 @@
 """How long the fuzzers run: `short`, the default, is the same every time; `long` (NOCTULE_FUZZ=long) is new every time."""
 
+import logging
 import os
+from collections.abc import Generator
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 _CHECKS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -27,3 +30,12 @@ settings.register_profile("sanitizer", settings.get_profile("short"), max_exampl
 
 PROFILE = os.environ.get("NOCTULE_FUZZ", "short")
 settings.load_profile(PROFILE)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet() -> Generator[None]:
+    """Thousands of broken packets are meant here: the log says nothing of them."""
+    logger = logging.getLogger("noctule")
+    logger.disabled = True
+    yield
+    logger.disabled = False

@@ -1,9 +1,16 @@
-"""Strategies: packets as clients send them, right ones and odd ones, and what becomes of bytes on a bad day."""
+"""Packets as clients send them, right ones and odd ones, and what becomes of bytes on a bad day.
 
-from typing import Any
+Everything is made from a ``random.Random``: hypothesis has one that it can make smaller when something fails, and
+plain functions over it are many times faster than strategies made of strategies.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import TypeVar
 
 from fuzz import wire
-from hypothesis import strategies as st
+
+T = TypeVar("T")
 
 VERSIONS = (3, 4, 5)
 
@@ -39,210 +46,246 @@ ODD_STRINGS = [
     b"\xef\xbf\xbf",
 ]
 
+#: Fields that are something, or nearly something, in many places.
+ODD_FIELDS = [b"\0\1", b"\0\0", b"\xff\xff", b"\0", b"\1", b"\2", b"\3", b"\x80", b"\xff\xff\xff\xff\x7f"]
+
+#: Remaining lengths that lie or are none.
+ODD_LENGTHS = [
+    b"\x00",
+    b"\x7f",
+    b"\xff\x7f",
+    b"\xff\xff\x7f",
+    b"\xff\xff\xff\x7f",
+    b"\xff\xff\xff\xff\x7f",
+    b"\x80\x00",
+    b"\x82\x00",
+    b"\x80\x80\x80\x80",
+]
+
+#: First bytes with the fields that a packet of their type begins with.
+_STARTS = [
+    (0x30, b"\0\1a"),
+    (0x32, b"\0\1a\0\1"),
+    (0x35, b"\0\1a\0\1"),
+    (0x82, b"\0\1"),
+    (0xA2, b"\0\1"),
+    (0xE0, b""),
+    (0xF0, b""),
+    *((first, b"\0\1\0") for first in (0x40, 0x50, 0x62, 0x70)),
+]
+
 _PROPERTIES_OF = {
     wire.CONNECT: [0x11, 0x21, 0x22, 0x27, 0x17, 0x19, 0x26],
     wire.PUBLISH: [0x01, 0x02, 0x03, 0x08, 0x09, 0x26, 0x23],
-    wire.SUBSCRIBE: [0x0B, 0x26],
-    wire.DISCONNECT: [0x11, 0x1F, 0x26],
-    wire.AUTH: [0x15, 0x16, 0x1F, 0x26],
     0: [0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26],  # of a Will
 }
 
-Property = tuple[int, object]
+#: Values that a property of a type may have, if not in every packet; what is none of these is a string.
+_VALUES: dict[str, list[object]] = {
+    "u8": [0, 1],
+    "u16": [*range(1, 21), 0xFFFF],
+    "u32": [*range(1, 61), 1_000, 0xFFFFFFFE, 0xFFFFFFFF],
+    "varint": [1, 127, 128, 16_384, 268_435_455],
+}
 
 
-def _value(identifier: int) -> st.SearchStrategy[Any]:
-    """A value that the property may have, if not in every packet."""
-    match wire.PROPERTY_TYPES[identifier]:
-        case "u8":
-            return st.integers(0, 1)
-        case "u16":
-            return st.integers(1, 20) | st.just(0xFFFF)
-        case "u32":
-            return st.integers(1, 60) | st.sampled_from([1_000, 0xFFFFFFFE, 0xFFFFFFFF])
-        case "varint":
-            return st.sampled_from([1, 127, 128, 16_384, 268_435_455])
-        case "pair":
-            return st.tuples(st.sampled_from(TOPICS), st.sampled_from(TOPICS))
-    return st.sampled_from(TOPICS)
+def sample(random: Random, found: Sequence[T], most: int) -> list[T]:
+    """Up to ``most`` of them, each as often as it comes."""
+    return [random.choice(found) for _ in range(random.randint(0, most))]
 
 
-def _properties(kind: int) -> st.SearchStrategy[list[Property]]:
-    """Properties that may stand there, each at most once but for User Properties."""
-    one = st.sampled_from(_PROPERTIES_OF.get(kind, [0x1F, 0x26])).flatmap(
-        lambda identifier: st.tuples(st.just(identifier), _value(identifier))
-    )
-    return st.lists(one, max_size=3, unique_by=lambda found: found[0])
+def right_properties(random: Random, kind: int) -> tuple[tuple[int, object], ...]:
+    """Properties that may stand there, each once."""
+    found: dict[int, object] = {}
+    for identifier in sample(random, _PROPERTIES_OF.get(kind, [0x1F, 0x26]), 3):
+        type_name = wire.PROPERTY_TYPES[identifier]
+        if type_name == "pair":
+            found[identifier] = (random.choice(TOPICS), random.choice(TOPICS))
+        else:
+            found[identifier] = random.choice(_VALUES.get(type_name, TOPICS))
+    if found.get(wire.ALIAS) == 0xFFFF:
+        found[wire.ALIAS] = 1
+    if wire.PACKET_MAXIMUM in found:  # less than about 30, and the client could not even take CONNACK
+        found[wire.PACKET_MAXIMUM] = random.choice([40, 100, 1_000, 0xFFFFFFFF])
+    return tuple(found.items())
 
 
-packet_ids = st.integers(1, 5)
-qualities = st.integers(0, 2)
+def chance(random: Random, percent: int) -> bool:
+    return random.randrange(100) >= 100 - percent
 
 
-@st.composite
-def wills(draw: st.DrawFn) -> wire.Will:
-    return wire.Will(
-        draw(st.sampled_from(TOPICS)), b"will", draw(qualities), draw(st.booleans()), tuple(draw(_properties(0)))
-    )
-
-
-@st.composite
-def connects(draw: st.DrawFn, version: int) -> bytes:
+def connect(random: Random, version: int) -> bytes:
     """A CONNECT that is let in."""
+    will = None
+    if chance(random, 40):
+        topic = random.choice(TOPICS)
+        will = wire.Will(topic, b"will", random.randrange(3), chance(random, 50), right_properties(random, 0))
     return wire.connect(
         version,
-        draw(st.sampled_from(CLIENT_IDS)),
-        clean=draw(st.booleans()),
-        keep_alive_s=draw(st.sampled_from([0, 1, 60, 65_535])),
-        properties=draw(_properties(wire.CONNECT)),
-        will=draw(st.none() | wills()),
-        user_name=draw(st.sampled_from([None, b"user"])),
+        random.choice(CLIENT_IDS),
+        clean=chance(random, 50),
+        keep_alive_s=random.choice([0, 1, 60, 65_535]),
+        properties=right_properties(random, wire.CONNECT),
+        will=will,
+        user_name=random.choice([None, b"user"]),
     )
 
 
-@st.composite
-def publishes(draw: st.DrawFn, version: int) -> bytes:
-    qos = draw(qualities)
-    payload = draw(st.sampled_from([b"", b"x", b"payload" * 40]))
-    properties = [(found, value) for found, value in draw(_properties(wire.PUBLISH)) if found != wire.ALIAS or value != 0xFFFF]
-    dup = qos > 0 and draw(st.booleans())
-    retain = draw(st.booleans())
-    topic = draw(st.sampled_from(TOPICS))
-    return wire.publish(version, topic, payload, qos, draw(packet_ids), retain=retain, dup=dup, properties=properties)
+def right_packet(random: Random, version: int) -> bytes:
+    """A packet that a client may send once it is connected, but for acknowledgements and DISCONNECT."""
+    packet_id = random.randint(1, 5)
+    match random.randrange(6):
+        case 0:
+            return wire.PINGREQ_PACKET
+        case 1:
+            filters = [random.choice(FILTERS), *sample(random, FILTERS, 1)]
+            return wire.unsubscribe(version, packet_id, filters)
+        case 2 | 3:
+            entries = []
+            for topic_filter in [random.choice(FILTERS), *sample(random, FILTERS, 2)]:
+                options = random.randrange(3)
+                if version == 5:
+                    options |= random.choice([0, 0x08, 0x10, 0x20])
+                    options |= 0 if topic_filter.startswith(b"$share/") else random.choice([0, 0x04])
+                entries.append((topic_filter, options))
+            return wire.subscribe(version, packet_id, entries, random.choice([0, 1, 200, 268_435_455]) if version == 5 else 0)
+    qos = random.randrange(3)
+    return wire.publish(
+        version,
+        random.choice(TOPICS),
+        random.choice([b"", b"x", b"payload" * 40]),
+        qos,
+        packet_id,
+        retain=chance(random, 50),
+        dup=qos > 0 and chance(random, 30),
+        properties=right_properties(random, wire.PUBLISH),
+    )
 
 
-@st.composite
-def subscribes(draw: st.DrawFn, version: int) -> bytes:
-    entries = []
-    for topic_filter in draw(st.lists(st.sampled_from(FILTERS), min_size=1, max_size=3)):
-        options = draw(qualities)
-        if version == 5:
-            options |= draw(st.sampled_from([0, 0x08, 0x10, 0x20]))
-            if not topic_filter.startswith(b"$share/"):
-                options |= draw(st.sampled_from([0, 0x04]))
-        entries.append((topic_filter, options))
-    identifier = draw(st.sampled_from([0, 1, 200, 268_435_455])) if version == 5 else 0
-    return wire.subscribe(version, draw(packet_ids), entries, identifier)
+def acknowledgement(random: Random, version: int) -> bytes:
+    """One that may answer something."""
+    kind = random.choice([wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBREL, wire.PUBCOMP])
+    code = random.choice([0, 0x92] if kind >= wire.PUBREL else [0, 0x10, 0x80, 0x97])
+    packet_id = random.randint(1, 5)
+    if version == 5 and chance(random, 50):
+        first = kind << 4 | 2 * (kind == wire.PUBREL)
+        return wire.packet(first, packet_id.to_bytes(2, "big"), bytes((code,)), wire.block(*right_properties(random, kind)))
+    return wire.acknowledge(version, kind, packet_id, code)
 
 
-@st.composite
-def acknowledgements(draw: st.DrawFn, version: int) -> bytes:
-    kind = draw(st.sampled_from([wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBREL, wire.PUBCOMP]))
-    code = draw(st.sampled_from([0, 0x92] if kind >= wire.PUBREL else [0, 0x10, 0x80, 0x97]))
-    if version == 5 and draw(st.booleans()):
-        properties = wire.block(*draw(_properties(kind)))
-        return wire.packet(kind << 4 | 2 * (kind == wire.PUBREL), draw(packet_ids).to_bytes(2, "big"), bytes((code,)), properties)
-    return wire.acknowledge(version, kind, draw(packet_ids), code)
+def disconnect(random: Random, version: int) -> bytes:
+    return wire.disconnect(version, random.choice([0, 4, 0x80]), random.choice([None, 0, 1, 60]))
 
 
-@st.composite
-def unsubscribes(draw: st.DrawFn, version: int) -> bytes:
-    return wire.unsubscribe(version, draw(packet_ids), draw(st.lists(st.sampled_from(FILTERS), min_size=1, max_size=2)))
+def odd_string(random: Random) -> bytes:
+    match random.randrange(4):
+        case 0:
+            return random.choice(FILTERS)
+        case 1:
+            return random.randbytes(random.randint(0, 6))
+    return random.choice(ODD_STRINGS)
 
 
-@st.composite
-def disconnects(draw: st.DrawFn, version: int) -> bytes:
-    return wire.disconnect(version, draw(st.sampled_from([0, 4, 0x80])), draw(st.sampled_from([None, 0, 1, 60])))
+def odd_block(random: Random) -> bytes:
+    """A property block of any properties."""
+    found: list[tuple[int, object]] = []
+    for _ in range(random.randint(0, 3)):
+        identifier = random.choice(list(wire.PROPERTY_TYPES))
+        type_name = wire.PROPERTY_TYPES[identifier]
+        if chance(random, 20):
+            type_name = random.choice(["u8", "text", "pair"])
+        match type_name:
+            case "pair":
+                found.append((identifier, (odd_string(random), odd_string(random))))
+            case "text" | "binary":
+                found.append((identifier, odd_string(random)))
+            case _:
+                found.append((identifier, random.choice([0, 1, 2, 255])))
+    return wire.block(*found)
 
 
-def right_packets(version: int) -> st.SearchStrategy[bytes]:
-    """A packet that a client may send once it is connected, but for acknowledgements of what it was never sent."""
-    return st.one_of(
-        publishes(version), publishes(version), subscribes(version), subscribes(version), unsubscribes(version),
-        st.just(wire.PINGREQ_PACKET),
-    )  # fmt: skip
+def odd_field(random: Random) -> bytes:
+    match random.randrange(4):
+        case 0:
+            return wire.prefixed(odd_string(random))
+        case 1:
+            return odd_block(random)
+        case 2:
+            return random.randbytes(random.randint(0, 4))
+    return random.choice(ODD_FIELDS)
 
 
-@st.composite
-def odd_packets(draw: st.DrawFn, version: int) -> bytes:
+def odd_packet(random: Random, version: int) -> bytes:
     """A packet put together from fields that are right in themselves, or nearly so, of whatever type."""
-    any_string = st.sampled_from(ODD_STRINGS) | st.sampled_from(FILTERS) | st.binary(max_size=6)
-    any_property = st.tuples(
-        st.sampled_from(sorted(wire.PROPERTY_TYPES)),
-        st.one_of(st.sampled_from([0, 1, 2, 255]), any_string, st.tuples(any_string, any_string)),
-    )
-    any_block = st.lists(any_property, max_size=3).map(lambda found: wire.block(*found))
-    any_field = st.one_of(
-        any_string.map(wire.prefixed),
-        any_block,
-        st.sampled_from([b"\0\1", b"\0\0", b"\xff\xff", b"\0", b"\1", b"\2", b"\3", b"\x80", b"\xff\xff\xff\xff\x7f"]),
-        st.binary(max_size=4),
-    )
-    if draw(st.integers(0, 7)) == 0:
-        name, level = draw(st.sampled_from([(b"MQTT", 4), (b"MQTT", 5), (b"MQTT", 6), (b"MQIsdp", 3), (b"MQTT", 0x84), (b"mqtt", 5)]))
-        start = wire.prefixed(name) + bytes((level, draw(st.integers(0, 255)))) + b"\0\0"
-        return wire.packet(0x10, start, *draw(st.lists(any_field, max_size=5)))
-    if draw(st.booleans()):
-        # Of a known type, whose first fields are right.
-        first, start = draw(
-            st.sampled_from(
-                [(0x30, b"\0\1a"), (0x32, b"\0\1a\0\1"), (0x35, b"\0\1a\0\1"), (0x82, b"\0\1"), (0xA2, b"\0\1"), (0xE0, b""), (0xF0, b"")]
-                + [(first, b"\0\1\0") for first in (0x40, 0x50, 0x62, 0x70)]
-            )
-        )
-        if version == 5 and first & 0xF0 in (0x30, 0x80, 0xA0):
-            start += draw(any_block)
-    else:
-        first, start = draw(st.integers(0, 255)), b""
-    return wire.packet(first, start, *draw(st.lists(any_field, max_size=4)))
+    match random.randrange(8):
+        case 0:
+            name, level = random.choice([(b"MQTT", 4), (b"MQTT", 5), (b"MQTT", 6), (b"MQIsdp", 3), (b"MQTT", 0x84), (b"mqtt", 5)])
+            first, start = 0x10, wire.prefixed(name) + bytes((level, random.randrange(256))) + b"\0\0"
+        case 1 | 2:
+            first, start = random.randrange(256), b""
+        case _:
+            first, start = random.choice(_STARTS)
+            if version == 5 and first & 0xF0 in (0x30, 0x80, 0xA0):
+                start += odd_block(random)
+    return wire.packet(first, start, *(odd_field(random) for _ in range(random.randint(0, 4))))
 
 
-#: Remaining lengths that lie or are none.
-_LENGTHS = [b"\x00", b"\x7f", b"\xff\x7f", b"\xff\xff\x7f", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff\x7f", b"\x80\x00", b"\x82\x00", b"\x80\x80\x80\x80"]
-
-
-@st.composite
-def mutations(draw: st.DrawFn, data: bytes, start: int = 0) -> bytes:
+def mutated(random: Random, data: bytes, start: int = 0) -> bytes:
     """The bytes with one thing changed, at or behind ``start``."""
-    at = draw(st.integers(start, max(start, len(data) - 1)))
-    size = draw(st.sampled_from([1, 1, 2, 4, 16, 64]))
-    match draw(st.integers(0, 7)):
+    at = random.randint(start, max(start, len(data) - 1))
+    size = random.choice([1, 1, 2, 4, 16, 64])
+    match random.randrange(8):
         case 0 | 1:  # a bit
-            return data[:at] + bytes((byte ^ 1 << draw(st.integers(0, 7))) for byte in data[at : at + 1]) + data[at + 1 :]
+            return data[:at] + bytes(byte ^ 1 << random.randrange(8) for byte in data[at : at + 1]) + data[at + 1 :]
         case 2:  # a byte that means something in many places
-            return data[:at] + draw(st.sampled_from([b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"#", b"+", b"/"])) + data[at + 1 :]
+            return data[:at] + random.choice([b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"#", b"+", b"/"]) + data[at + 1 :]
         case 3:  # some are missing
             return data[:at] + data[at + size :]
         case 4:  # some come twice, or somewhere else
-            to = draw(st.integers(start, max(start, len(data))))
+            to = random.randint(start, max(start, len(data)))
             return data[:to] + data[at : at + size] + data[to:]
         case 5:  # some that were never there
-            return data[:at] + draw(st.binary(min_size=1, max_size=8)) + data[at:]
-        case 6:  # the end
+            return data[:at] + random.randbytes(random.randint(1, 8)) + data[at:]
+        case 6:  # the end is missing
             return data[:at]
-    return data[: at + 1] + draw(st.sampled_from(_LENGTHS)) + data[at + 2 :]
+    return data[: at + 1] + random.choice(ODD_LENGTHS) + data[at + 2 :]
 
 
-@st.composite
-def streams(draw: st.DrawFn, version: int) -> bytes:
-    """What one client sends: mostly CONNECT first, then packets, mutated here and there."""
-    connect = draw(connects(version)) if draw(st.integers(0, 9)) else b""
-    packets = st.one_of(
-        right_packets(version), right_packets(version), acknowledgements(version), odd_packets(version), disconnects(version)
-    )
-    data = connect + b"".join(draw(st.lists(packets, max_size=8)))
+def stream(random: Random, version: int, most: int = 8) -> bytes:
+    """What one client sends: mostly CONNECT first, then up to ``most`` packets, mutated here and there."""
+    start = connect(random, version) if chance(random, 90) else b""
+    data = start
+    for _ in range(random.randint(0, most)):
+        match random.randrange(8):
+            case 0 | 1 | 2 | 3:
+                data += right_packet(random, version)
+            case 4 | 5:
+                data += acknowledgement(random, version)
+            case 6:
+                data += odd_packet(random, version)
+            case _:
+                data += disconnect(random, version) if chance(random, 30) else wire.PINGREQ_PACKET
     # One in four times CONNECT is not spared.
-    start = 0 if draw(st.integers(0, 3)) == 0 else len(connect)
-    for _ in range(draw(st.integers(0, 3))):
-        data = draw(mutations(data, start))
+    spared = 0 if chance(random, 25) else len(start)
+    for _ in range(random.choice([0, 0, 1, 1, 2, 3])):
+        data = mutated(random, data, spared)
     return data
 
 
-@st.composite
-def right_streams(draw: st.DrawFn, version: int) -> bytes:
-    """What a client sends that does everything right; its aliases stay within the broker's maximum."""
-    return draw(connects(version)) + b"".join(draw(st.lists(right_packets(version), max_size=10)))
+def right_stream(random: Random, version: int) -> bytes:
+    """What a client sends that does everything right."""
+    return connect(random, version) + b"".join(right_packet(random, version) for _ in range(random.randint(0, 10)))
 
 
-@st.composite
-def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
+def pieces(random: Random, data: bytes) -> list[bytes]:
     """The bytes as they may arrive."""
-    match draw(st.integers(0, 3)):
+    match random.randrange(4):
         case 0:
             return [data]
         case 1:
-            size = draw(st.sampled_from([1, 2, 3, 7]))
-            # Long packets come in pieces only at their beginning: each piece costs the same.
-            return [data[at : at + size] for at in range(0, min(len(data), 600), size)] + [data[600 + (-600) % size :]]
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=5)))
+            # Long packets come in small pieces at their beginning alone: each piece costs the same.
+            size = random.choice([1, 2, 3, 7])
+            head = len(data) if len(data) < 600 else 600
+            return [*(data[at : min(at + size, head)] for at in range(0, head, size)), data[head:]]
+    cuts = sorted(random.randint(0, len(data)) for _ in range(random.randint(0, 5)))
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

@@ -219,7 +219,7 @@ def test_a_route_in_use_may_be_pushed_out_of_the_cache() -> None:
 
 def test_a_topic_of_as_many_levels_as_there_may_be_meets_filters_of_as_many() -> None:
     """The stacks of both walks are as deep as it gets."""
-    levels = 256
+    levels = 255
     router = make_router(levels_max=levels)
     publisher = Peer(router, "publisher").connect()
     topic = b"/".join([b"a"] * levels)

@@ -297,7 +297,7 @@ def block(*properties: tuple[int, object]) -> bytes:
             case int() if PROPERTY_TYPES[identifier] == "varint":
                 out += varint(value)
             case int():
-                out += value.to_bytes({"u8": 1, "u16": 2, "u32": 4}[PROPERTY_TYPES[identifier]], "big")
+                out += value.to_bytes({"u16": 2, "u32": 4}.get(PROPERTY_TYPES[identifier], 1), "big")
     return varint(len(out)) + out
 
 

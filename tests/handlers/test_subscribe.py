@@ -3,7 +3,7 @@
 import pytest
 from handlers.direct_links import PINGREQ, PINGRESP, V3_1, V3_1_1, V5, DirectBroker
 from noctule._speedups.codec import decode_publish
-from noctule._speedups.link import OPEN
+from noctule._speedups.link import CLOSED, OPEN
 from noctule.protocol import ProtocolVersion, Subscribe, SubscriptionRequest, encode_subscribe
 from protocol.wire_tables.subscribe import FAULTY as FAULTY_SUBSCRIBE
 from protocol.wire_tables.unsubscribe import FAULTY as FAULTY_UNSUBSCRIBE
@@ -38,17 +38,32 @@ def test_each_filter_has_its_code_in_its_place(version: ProtocolVersion) -> None
 
 
 @pytest.mark.parametrize("topic_filter", WRONG_FILTERS, ids=lambda text: text[:10] or "empty")
-@every_version
-def test_a_wrong_filter_is_refused_and_the_others_are_not(version: ProtocolVersion, topic_filter: str) -> None:
-    """[MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1]; 3.1 has no code for it and says yes to all."""
+def test_a_wrong_filter_is_refused_and_the_others_are_not(topic_filter: str) -> None:
+    """[MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1]"""
     broker = DirectBroker()
-    client = broker.connect("c", version)
+    client = broker.connect("c", V5)
     codes = client.subscribe(
         SubscriptionRequest("a", 1), SubscriptionRequest(topic_filter, 1), SubscriptionRequest("b", 1)
     )
-    assert codes == (1, {V3_1: 0, V3_1_1: 0x80, V5: 0x8F}[version], 1)
+    assert codes == (1, 0x8F, 1)
     assert client.link.state == OPEN
     assert broker.state.router.filters.subscription_count == 2
+
+
+@pytest.mark.parametrize("topic_filter", WRONG_FILTERS, ids=lambda text: text[:10] or "empty")
+@pytest.mark.parametrize("version", [V3_1, V3_1_1], ids=["3.1", "3.1.1"])
+def test_below_version_5_a_wrong_filter_ends_the_connection(version: ProtocolVersion, topic_filter: str) -> None:
+    """[MQTT-4.7.1-2] [MQTT-4.7.1-3] of 3.1.1; what is too deep for us alone is refused, and 3.1 has no code for it."""
+    broker = DirectBroker()
+    client = broker.connect("c", version)
+    entries = (SubscriptionRequest("a", 1), SubscriptionRequest(topic_filter, 1), SubscriptionRequest("b", 1))
+    if topic_filter.count("/") > 100:
+        assert client.subscribe(*entries) == (1, {V3_1: 0, V3_1_1: 0x80}[version], 1)
+        return
+    client.send(encode_subscribe(Subscribe(1, entries), version))
+    assert client.received() == []
+    assert client.link.state == CLOSED
+    assert broker.state.router.filters.subscription_count == 0
 
 
 @every_version

@@ -1,0 +1,37 @@
+"""``noctule check``: whether a configuration can be used, what it comes to, and what of it is not safe."""
+
+import argparse
+import sys
+
+from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, config_of_plugin, counted, print_problems
+from noctule.config.loading import load
+from noctule.config.problems import ConfigError
+from noctule.config.toml_text import effective_text
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describe the sub-command."""
+    parser = subparsers.add_parser(
+        "check",
+        help="check a configuration",
+        description="Read a configuration as `noctule run` would, say everything that is wrong with it or not safe, "
+        "and print what is in effect, with where each value comes from. Without -c: the defaults and the environment.",
+    )
+    add_config_option(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only what is wrong or not safe")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check. 0: it can be used, there may be warnings; 3: it cannot."""
+    try:
+        loaded = load(arguments.config, config_of_plugin=config_of_plugin)
+    except ConfigError as error:
+        print_problems(error.warnings, "warning")
+        print_problems(error.problems, "error")
+        print(f"noctule: {counted(len(error.problems), 'error')} in the configuration", file=sys.stderr)
+        return EXIT_BAD_CONFIG
+    print_problems(loaded.warnings, "warning")
+    if not arguments.quiet:
+        print(effective_text(loaded.settings, loaded.positions), end="")
+    return 0

@@ -1,0 +1,82 @@
+"""What works and is not safe: ``noctule check`` says it, and ``noctule run`` at its start."""
+
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from noctule.config.problems import KeyPath, Place, Positions, Problem
+from noctule.config.settings import Settings
+
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def closed_listeners(settings: Settings, positions: Positions) -> list[Problem]:
+    """The listeners that nobody could pass: no plugin decides on user names, and none are not let in."""
+    if settings.plugins:
+        return []
+    found = []
+    for index, listener in enumerate(settings.listeners):
+        by_certificate = listener.tls is not None and (
+            listener.tls.require_certificate or listener.tls.psk_hint is not None
+        )
+        if not settings.admits_anonymous(listener) and not by_certificate:
+            found.append(
+                positions.problem(
+                    ("listeners", index),
+                    "nobody could connect: clients without a user name are not let in, and no plugin knows others; "
+                    "name one that does (password_file), or set allow_anonymous to true",
+                )
+            )
+    return found
+
+
+def open_listeners(settings: Settings, positions: Positions) -> list[Problem]:
+    """The listeners that let strangers in, or passwords out."""
+    found = []
+    for index, listener in enumerate(settings.listeners):
+        if listener.is_local:
+            continue
+        path: KeyPath = ("listeners", index)
+        if settings.admits_anonymous(listener):
+            said: KeyPath = (*path, "allow_anonymous")
+            if positions.find(said) is None and positions.find(("allow_anonymous",)) is not None:
+                said = ("allow_anonymous",)
+            where = ", ".join(listener.hosts)
+            found.append(
+                positions.problem(
+                    said,
+                    f"everybody who can reach {where}:{listener.port} may connect without a password, read every "
+                    "message and send any",
+                )
+            )
+        elif listener.tls is None:
+            found.append(positions.problem(path, "passwords cross the network in plain text here: there is no TLS"))
+    return found
+
+
+def open_files(files: Iterable[tuple[Path, Place, str]], secrets: Iterable[Place]) -> list[Problem]:
+    """The files with secrets that others may read or write; where there is no such file nothing is said here."""
+    found = []
+    for path, place, about in files:
+        text = _what_is_open(path)
+        if text:
+            found.append(Problem(place, about, f"{path} {text}"))
+    for source in dict.fromkeys(place.source for place in secrets):
+        path = Path(source)
+        text = _what_is_open(path)
+        if text:
+            found.append(Problem(Place(source), "", f"the file has secrets in it and {text}"))
+    return found
+
+
+def _what_is_open(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode  # of what a link leads to: links themselves are open to all
+    except OSError:
+        return ""
+    if mode & stat.S_IROTH:
+        return f"can be read by everybody (mode {stat.S_IMODE(mode):04o}): chmod 600 it, or 640 with the broker's group"
+    if mode & _WRITABLE_BY_OTHERS:
+        return f"can be changed by others than its owner (mode {stat.S_IMODE(mode):04o}): chmod 600 it"
+    return ""
