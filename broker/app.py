@@ -38,6 +38,7 @@ class Broker:
         self._clock = Clock(self.state, self._dispatcher)
         self._streams = Streams(self.state, self._dispatcher, self._clock)
         self._stop_asked = trio.Event()
+        self._server_reference: str | None = None
 
     @property
     def carrier(self) -> Carrier:
@@ -46,8 +47,13 @@ class Broker:
             return self.settings.carrier
         return Carrier.REACTOR if HAS_REACTOR else Carrier.STREAMS
 
-    def stop(self) -> None:
-        """Ask ``run`` to stop: no new connections, DISCONNECT to those there are, then the end."""
+    def stop(self, server_reference: str | None = None) -> None:
+        """Ask ``run`` to stop: no new connections, DISCONNECT to those there are, then the end.
+
+        ``server_reference`` sends clients of version 5 to another server (4.11): what it says is between the
+        operator and the clients, by custom ``host:port``.
+        """
+        self._server_reference = server_reference
         self._stop_asked.set()
 
     async def serve_stream(self, stream: trio.abc.Stream, peer: str) -> None:
@@ -106,8 +112,10 @@ class Broker:
         state = self.state
         state.is_stopping = True
         self._clock.begin_turn()
+        reference = self._server_reference
+        reason_code = ReasonCode.SERVER_SHUTTING_DOWN if reference is None else ReasonCode.USE_ANOTHER_SERVER
         for link in list(state.links):
-            link.end(last_packet(link, ReasonCode.SERVER_SHUTTING_DOWN))
+            link.end(last_packet(link, reason_code, server_reference=reference))
             state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.end_timeout_s)
         self._clock.end_turn()
         all_gone = trio.Event()

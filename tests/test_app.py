@@ -200,3 +200,19 @@ def test_the_quiet_collector_puts_back_what_it_found() -> None:
         assert gc.isenabled()
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
+
+
+@every_carrier
+def test_clients_can_be_sent_to_another_server(carrier: Carrier) -> None:
+    """4.11: DISCONNECT 0x9C with a Server Reference, in the version that has it."""
+
+    async def main() -> None:
+        broker = Broker(Settings((LOOPBACK,), carrier=carrier))
+        async with trio.open_nursery() as nursery:
+            (url,) = await nursery.start(broker.run)
+            async with await dial(url) as client:
+                await client.connect("c")
+                broker.stop("other.example:1883")
+                assert await client.until_end() == [(0xE0, b"\x9c\x15\x1c\x00\x12other.example:1883")]
+
+    run_mocked(main)

@@ -53,8 +53,8 @@ def refusal_of(body: bytes, error: PacketError) -> bytes:
     Version 5 is told why; 3.x only where it has a return code for it, and never for a malformed packet [MQTT-3.1.4-1].
     """
     if isinstance(error, UnsupportedVersionError):
-        # A later version of MQTT reads what version 5 does; "MQIsdp" and a bridge's top bit are of the time before.
-        is_later = ProtocolVersion.V5 <= error.level < 0x80 and not body.startswith(b"\x00\x06MQIsdp")
+        # A later version of MQTT reads what version 5 does; "MQIsdp" was before. The top bit marks a bridge.
+        is_later = error.level & 0x7F >= ProtocolVersion.V5 and not body.startswith(b"\x00\x06MQIsdp")
         version = ProtocolVersion.V5 if is_later else ProtocolVersion.V3_1_1
         return encode_connack(Connack(error.reason_code), version)  # [MQTT-3.1.2-2]
     if protocol_version_of(body) is not ProtocolVersion.V5:

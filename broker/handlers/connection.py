@@ -55,7 +55,9 @@ def named_client(link: Link) -> str:
     return ""
 
 
-def refusal_packet(packet: Connect, reason_code: int, reason_string: str | None = None) -> bytes:
+def refusal_packet(
+    packet: Connect, reason_code: int, reason_string: str | None = None, server_reference: str | None = None
+) -> bytes:
     """The CONNACK that refuses a CONNECT; empty where the version or the client's packet limit leaves no other way.
 
     The reason string is left out where it would make the packet too large [MQTT-3.2.2-19]. A code that CONNACK
@@ -65,7 +67,9 @@ def refusal_packet(packet: Connect, reason_code: int, reason_string: str | None 
         stops = reason_code == ReasonCode.SERVER_SHUTTING_DOWN
         reason_code = ReasonCode.SERVER_UNAVAILABLE if stops else ReasonCode.NOT_AUTHORIZED
     largest = packet.maximum_packet_size
-    connack = encode_connack(Connack(reason_code, reason_string=reason_string), packet.version)
+    connack = encode_connack(
+        Connack(reason_code, reason_string=reason_string, server_reference=server_reference), packet.version
+    )
     if largest is not None and len(connack) > largest:
         connack = encode_connack(Connack(reason_code), packet.version)
         if len(connack) > largest:  # [MQTT-3.1.2-24]
@@ -73,19 +77,23 @@ def refusal_packet(packet: Connect, reason_code: int, reason_string: str | None 
     return connack
 
 
-def last_packet(link: Link, reason_code: int, reason_string: str | None = None) -> bytes:
+def last_packet(
+    link: Link, reason_code: int, reason_string: str | None = None, server_reference: str | None = None
+) -> bytes:
     """What tells the client why its connection ends; empty where it cannot be told.
 
     DISCONNECT, in the versions in which a server has it; before CONNACK a CONNACK [MQTT-3.14.0-1]; before CONNECT
     nothing. A reason string is left out where it would make the packet too large [MQTT-3.14.2-3]; it may be sent
-    whatever Request Problem Information says [MQTT-3.1.2-29].
+    whatever Request Problem Information says [MQTT-3.1.2-29]. ``server_reference`` goes with 0x9C and 0x9D (4.11).
     """
     connection: Candidate | Connection | None = link.connection
     if isinstance(connection, Candidate):
-        return refusal_packet(connection.packet, reason_code, reason_string)
+        return refusal_packet(connection.packet, reason_code, reason_string, server_reference)
     if connection is None or not CAPABILITIES[connection.version].server_may_disconnect:
         return b""
-    packet = encode_disconnect(Disconnect(reason_code, reason_string=reason_string), connection.version)
+    packet = encode_disconnect(
+        Disconnect(reason_code, reason_string=reason_string, server_reference=server_reference), connection.version
+    )
     if len(packet) > link.peer_packet_max:
         packet = encode_disconnect(Disconnect(reason_code), connection.version)
     return packet

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from handlers.direct_links import PINGREQ, V3_1, V3_1_1, V5, DirectBroker, DirectClient
+from handlers.direct_links import V3_1, V3_1_1, V5, DirectBroker, DirectClient
 from noctule._speedups.link import ENDING, OPEN
 from noctule.protocol import (
     Connack,
@@ -96,9 +96,9 @@ def test_response_information_has_the_name_that_was_assigned() -> None:
     assert connack.response_information == f"response/{connack.assigned_client_identifier}/"
 
 
-@pytest.mark.parametrize("name", ["a+b", "#", "x" * 65_500], ids=["plus", "hash", "long"])
+@pytest.mark.parametrize("name", ["a+b", "#", "x" * 65_526], ids=["plus", "hash", "long"])
 def test_a_name_that_cannot_be_in_a_topic_gets_none(name: str) -> None:
-    connack = connack_for(DirectBroker(), Connect(V5, name, request_response_information=True))
+    connack = connack_for(DirectBroker(connect_max_bytes=100_000), Connect(V5, name, request_response_information=True))
     assert (connack.reason_code, connack.response_information) == (0, None)
 
 
@@ -218,7 +218,16 @@ def test_a_reason_is_left_out_where_it_does_not_fit(limit: int) -> None:
 
 @version_3
 def test_older_versions_have_no_reasons(version: ProtocolVersion) -> None:
-    client = DirectBroker().connect("c", version)
-    assert subscribed(client, "a/#/b").reason_string is None
-    unsubscribed(client, "a/#/b")
-    assert client.send(PINGREQ).link.state == OPEN
+    client = DirectBroker(subscriptions_max=1).connect("c", version)
+    client.send(encode_subscribe(Subscribe(1, (SubscriptionRequest("a"), SubscriptionRequest("b"))), version))
+    failure = b"\x80" if version == V3_1_1 else b"\x00"
+    ((first, body),) = client.received()
+    assert (first, body[:3], len(body)) == (0x90, b"\x00\x01\x00", 4)
+    assert body[3:] in (failure, b"\x80")
+
+
+def test_a_full_session_says_so() -> None:
+    client = DirectBroker(subscriptions_max=1).connect("c")
+    suback = subscribed(client, "a", "b", "c")
+    assert suback.reason_codes == (0, 0x97, 0x97)
+    assert suback.reason_string == "more subscriptions than a session may have"
