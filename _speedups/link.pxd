@@ -41,6 +41,7 @@ cdef class Link(Outlet):
     cdef readonly uint16_t keep_alive_s
     cdef readonly uint8_t state
     cdef readonly bint is_paused
+    cdef bint _takes_dup                # 3.1: PUBREL, SUBSCRIBE and UNSUBSCRIBE may be sent again with DUP
     cdef bint _is_parsing
     cdef bint _acknowledged             # something has left the window in this feed
     cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1

@@ -105,6 +105,7 @@ cdef class Link(Outlet):
         The handler writes the CONNACK before, since delivery begins here [MQTT-3.2.0-1].
         """
         self.layout = LAYOUT_5 if version >= 5 else LAYOUT_3
+        self._takes_dup = version == 3
         self.packet_max = packet_max
         self.allow_aliases(alias_max)
         self.takes_as_is = packet_max == NO_PACKET_MAX and self.alias_count == 0
@@ -399,6 +400,8 @@ cdef class Link(Outlet):
             return 1
         if packet_type == PUBLISH:
             return self._publish(frame, start, run)
+        if self._takes_dup and (packet_type == PUBREL or packet_type == SUBSCRIBE or packet_type == UNSUBSCRIBE):
+            frame.first &= ~<uint8_t>0x08       # what was sent before is answered as if it had not been
         if PUBACK <= packet_type <= PUBCOMP:
             return self._acknowledgement(frame)
         if packet_type == PINGREQ:

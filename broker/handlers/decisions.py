@@ -144,7 +144,8 @@ class Decisions:
         try:
             self._note(link, whom, answer, error)
             then(answer)
-            link.resume()
+            if link not in self._waiting:  # or ``then`` has asked the next one
+                link.resume()
         except Exception:
             self._state.logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
             link.lose("an error of the broker's")

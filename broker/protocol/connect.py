@@ -255,9 +255,9 @@ def _check_flags(flags: int, version: Capabilities) -> None:
     if flags & _WILL_FLAG:
         if will_qos == 3:  # [MQTT-3.1.2-12]
             raise PacketError(ReasonCode.MALFORMED_PACKET, "the Will QoS is 3", "MQTT-3.1.2-12")
-    elif will_qos:  # [MQTT-3.1.2-11]
+    elif will_qos and version.will_bits_need_will:  # [MQTT-3.1.2-11]
         raise PacketError(ReasonCode.MALFORMED_PACKET, "a Will QoS without a Will", "MQTT-3.1.2-11")
-    elif flags & _WILL_RETAIN:  # [MQTT-3.1.2-13]
+    elif flags & _WILL_RETAIN and version.will_bits_need_will:  # [MQTT-3.1.2-13]
         raise PacketError(ReasonCode.MALFORMED_PACKET, "Will Retain without a Will", "MQTT-3.1.2-13")
     if version.password_needs_user_name and flags & _PASSWORD and not flags & _USER_NAME:
         # [MQTT-3.1.2-22] of 3.1.1; version 5 has dropped it

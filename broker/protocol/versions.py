@@ -100,6 +100,9 @@ class Capabilities:
     #: "it has no way of informing that client. It must therefore make a positive acknowledgement" (3.1, 3.8).
     suback_failure_code: int | None
 
+    #: Whether Will QoS and Will Retain must be 0 where there is no Will; 3.1 disregards them then (3.1, 3.1).
+    will_bits_need_will: bool
+
     #: Whether a filter that is none ends the connection: below version 5 no code could tell it from a refusal.
     bad_filter_ends_connection: bool
 
@@ -139,6 +142,7 @@ V3_1: Final = Capabilities(
     credentials_may_be_missing=True,
     empty_client_id_allowed=False,
     suback_failure_code=0x00,
+    will_bits_need_will=False,
     bad_filter_ends_connection=True,
 )
 
@@ -156,6 +160,7 @@ V3_1_1: Final = Capabilities(
     credentials_may_be_missing=False,
     empty_client_id_allowed=True,
     suback_failure_code=0x80,
+    will_bits_need_will=True,
     bad_filter_ends_connection=True,
 )
 
@@ -173,6 +178,7 @@ V5: Final = Capabilities(
     credentials_may_be_missing=False,
     empty_client_id_allowed=True,
     suback_failure_code=None,
+    will_bits_need_will=True,
     bad_filter_ends_connection=False,
 )
 

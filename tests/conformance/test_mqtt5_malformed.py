@@ -210,7 +210,7 @@ BAD_CONNECTS = [
         "MQTT-3.3.2-14",
     ),
     v("version 6", connect(level=6), UNSUPPORTED, "MQTT-3.1.2-2"),
-    v("version 255", connect(level=255), UNSUPPORTED, "MQTT-3.1.2-2"),
+    v("version 127", connect(level=127), UNSUPPORTED, "MQTT-3.1.2-2"),
 ]
 
 

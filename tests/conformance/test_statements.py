@@ -1,5 +1,8 @@
 """The lists of statements are complete, and the framework that judges them does so."""
 
+import re
+from pathlib import Path
+
 import pytest
 from conformance.ledger import Ledger, Statement, read_statements
 
@@ -54,3 +57,15 @@ def test_a_statement_that_is_not_listed_is_found_out() -> None:
     ledger.claim("t.py::test_a", 5, ["MQTT-9"])
     ledger.claim("t.py::test_a", 4, ["MQTT-1"])
     assert ledger.unknown == {"MQTT-9 (version=5)", "MQTT-1 (version=4)"}
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    here = Path(__file__).parent
+    named = set(
+        re.findall(r"`(test_\w+)`", (here.parent.parent / "docs" / "conformance.md").read_text(encoding="utf-8"))
+    )
+    existing: set[str] = set()
+    for path in here.glob("test_*.py"):
+        existing.update(re.findall(r"^(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named
+    assert named <= existing

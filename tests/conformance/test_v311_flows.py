@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 and 3.1: the flows of QoS 0, 1 and 2 in both directions: identifiers, duplicates, acknowledgements, order."""
+"""MQTT 3.1.1 and 3.1: the flows of QoS 0, 1 and 2 both ways: identifiers, duplicates, acknowledgements, order."""
 
 import pytest
 from conformance.client import World
@@ -172,26 +172,26 @@ async def test_qos_1_is_unacknowledged_until_puback(world: World, version: int) 
 @statement("MQTT-4.3.3-1", "MQTT-2.3.1-4", "MQTT-2.3.1-6", version=4)
 async def test_qos_2_goes_on_to_pubrel_and_never_back(world: World) -> None:
     for version in VERSIONS:
-        peer = await world.connect("c", version, clean=False)
+        peer = await world.connect(f"c{version}", version, clean=False)
         await peer.subscribe("t")
         publisher = await world.connect("p", version)
         await publisher.publish("t", b"x", 2)
         await peer.expect_bytes(publish("t", b"x", 2, 1, version=version))
         await peer.drop()
-        peer = await world.connect("c", version, clean=False)
+        peer = await world.connect(f"c{version}", version, clean=False)
         await peer.expect_bytes(publish("t", b"x", 2, 1, version=version, dup=True))
         await peer.send(pubrec(1))
         await peer.expect_bytes(pubrel(1))
         for _ in range(2):
             await peer.drop()
-            peer = await world.connect("c", version, clean=False)
+            peer = await world.connect(f"c{version}", version, clean=False)
             await peer.expect_bytes(pubrel(1))
         await peer.send(pubrec(1))  # the client's, sent again
         await peer.expect_bytes(pubrel(1))
         await peer.send(pubcomp(1))
         await peer.expect_alive()
         await peer.drop()
-        peer = await world.connect("c", version, clean=False)
+        peer = await world.connect(f"c{version}", version, clean=False)
         await peer.expect_alive()
         await peer.disconnect()
         await publisher.disconnect()

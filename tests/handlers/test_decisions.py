@@ -478,6 +478,31 @@ def test_what_goes_wrong_with_the_answer_closes_the_link() -> None:
     trio.run(main)
 
 
+def test_one_answer_may_lead_to_the_next_question() -> None:
+    """The link stays paused until the last of them is there."""
+
+    async def main() -> None:
+        broker = DirectBroker()
+        client = broker.open()
+        decisions = broker.dispatcher.decisions
+        found: list[tuple[int | None, bool]] = []
+
+        def first(answer: int | None) -> None:
+            found.append((answer, client.link.is_paused))
+            decisions.ask(client.link, "another", some_answer, second)
+
+        def second(answer: int | None) -> None:
+            found.append((answer, client.link.is_paused))
+
+        async with trio.open_nursery() as nursery:
+            decisions.wait_in(nursery, NoTurns())
+            decisions.ask(client.link, "somebody", some_answer, first)
+        assert found == [(7, True), (7, True)]
+        assert not client.link.is_paused
+
+    trio.run(main)
+
+
 def test_decisions_that_fail_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """R20"""
     broker = DirectBroker()

@@ -139,7 +139,8 @@ BEYOND_THE_CODEC = [
     Wrong("201 levels", BELOW_5, b"\x30\xca\x01\x00\xc8" + b"/" * 200, 0x90),
     Wrong("201 levels", V5, b"\x30\xcb\x01\x00\xc8" + b"/" * 200 + b"\x00", 0x90),
     *(
-        Wrong(f"type {first >> 4} with flags {first & 15}", ALL, bytes((first, 0)), 0x81)
+        # 3.1 has DUP on a SUBSCRIBE that is sent again.
+        Wrong(f"type {first >> 4} with flags {first & 15}", ALL if first != 0x8A else (4, 5), bytes((first, 0)), 0x81)
         for first in (0x00, 0x01, 0x0F, 0x80, 0x83, 0x8A, 0xA0, 0xA3, 0xC1, 0xCF, 0xE1, 0xE2, 0x1F)
     ),
     Wrong("type 0 with a body", ALL, frame(0x00, b"abc"), 0x81),
