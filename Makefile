@@ -15,11 +15,18 @@ PIP := $(BIN)/python -m pip install --quiet
 COMPILED := $(wildcard _speedups/*.pyx _speedups/*.pxd)
 CHECK := sh packaging/check-toolchain.sh
 
-.PHONY: help run test lint build dist bench test-asan clean FORCE
+# The tests through MQTT.js need node; where it is not there they are skipped. It is installed outside tests/, so that
+# neither git nor the source archive sees it.
+MQTTJS := build/mqttjs
+HAS_MQTTJS := $(if $(shell command -v npm 2>/dev/null),$(MQTTJS)/.installed)
+
+.PHONY: help run test conformance fuzz lint build dist bench test-asan clean FORCE
 
 help:
 	@echo 'make run        build what has changed and start the broker (options: make run ARGS="...")'
 	@echo 'make test       build and run every test (some of them: make test TESTS="...")'
+	@echo 'make conformance  the tests of the specifications, and a report on every statement'
+	@echo 'make fuzz       the fuzzers for some minutes'
 	@echo 'make lint       formatting, style, types, and who may import whom'
 	@echo 'make build      build only'
 	@echo 'make dist       source archive and wheel, in dist/'
@@ -30,8 +37,17 @@ help:
 run: build
 	@exec $(BIN)/noctule run $(ARGS)
 
-test: build $(VENV)/.has-test
+test: build $(VENV)/.has-test $(HAS_MQTTJS)
 	$(BIN)/python -m pytest $(TESTS)
+
+# Every statement of the specifications: covered, not testable from outside, or missing (which fails).
+conformance: build $(VENV)/.has-test
+	$(BIN)/python -m pytest tests/conformance --conformance-report build/conformance.md
+	@echo 'The report: build/conformance.md'
+
+# The long form of the fuzzers; `make test` runs the short one.
+fuzz: build $(VENV)/.has-test
+	NOCTULE_FUZZ=long $(BIN)/python -m pytest tests/fuzz --timeout=0 $(TESTS)
 
 lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .
@@ -81,6 +97,12 @@ $(BIN)/python:
 $(VENV)/.has-%: pyproject.toml packaging/requirements.py | $(BIN)/python
 	@$(BIN)/python packaging/requirements.py $* >$@.txt
 	$(PIP) --requirement $@.txt
+	@touch $@
+
+$(MQTTJS)/.installed: tests/e2e/mqttjs/package.json
+	@mkdir -p $(MQTTJS)
+	@cp $< $(MQTTJS)/
+	npm install --prefix $(MQTTJS) --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml broker/_version.py $(VENV)/.has-build-system

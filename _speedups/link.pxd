@@ -41,6 +41,8 @@ cdef class Link(Outlet):
     cdef readonly uint16_t keep_alive_s
     cdef readonly uint8_t state
     cdef readonly bint is_paused
+    cdef readonly bint has_more         # whole packets wait in ``rest`` for their turn (``go_on``)
+    cdef int _control_packets           # handed to the handler in this go
     cdef bint _takes_dup                # 3.1: PUBREL, SUBSCRIBE and UNSUBSCRIBE may be sent again with DUP
     cdef bint _is_parsing
     cdef bint _acknowledged             # something has left the window in this feed

@@ -44,6 +44,7 @@ class Link(Outlet):
     keep_alive_s: int
     state: int
     is_paused: bool
+    has_more: bool
     def __init__(self, router: Router, handler: Handler, peer: str) -> None: ...
     def await_decision(self, version: int, packet_max: int = 0xFFFFFFFF) -> None:
         """CONNECT is read, and whether it is accepted is decided later: with ``open`` or with ``end``."""
@@ -63,6 +64,8 @@ class Link(Outlet):
         """Look at nothing more of this link until ``resume``."""
     def resume(self) -> None:
         """Go on with what has come meanwhile. The caller flushes the plane afterwards."""
+    def go_on(self) -> None:
+        """Handle what has been kept, another go of it, where ``has_more`` says so. The caller flushes the plane."""
     def end(self, packet: bytes = b"") -> None:
         """Send ``packet`` and what is written already, then close. What still comes in is thrown away."""
     def close(self) -> None:

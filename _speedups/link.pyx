@@ -43,6 +43,9 @@ cdef enum:
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
     NOT_AUTHORIZED = 0x87
+    QUOTA_EXCEEDED = 0x97
+    # SUBSCRIBE and the like in one go: a client that sends thousands of them in one piece waits for the others.
+    CONTROL_PACKETS_MAX = 32
     # As many decisions a link remembers; then it starts again.
     RIGHTS_MAX = 256
     # A packet without a payload of the peer's choosing need not be larger: SUBSCRIBE and UNSUBSCRIBE
@@ -139,8 +142,6 @@ cdef class Link(Outlet):
 
     def resume(self):
         """Go on with what has come meanwhile. The caller flushes the plane afterwards."""
-        cdef Cursor cursor
-        cdef WriteBuffer held
         if not self.is_paused:
             return
         refuse_while_deciding(self.plane)
@@ -150,6 +151,14 @@ cdef class Link(Outlet):
             self.plane.mark(self)               # whoever carries the bytes reads again, also if nothing is written
         if self.state >= LINK_ENDING or self._is_parsing:
             return              # within the handler's call: the packets go on after it
+        self.go_on()
+
+    def go_on(self):
+        """Handle what has been kept, another go of it. The caller flushes the plane afterwards."""
+        cdef WriteBuffer held
+        self.has_more = False
+        if self.is_paused or self.state >= LINK_ENDING or self._is_parsing:
+            return
         # What was kept may be many packets; it is taken out so that the rest of the last can go back in.
         held = self.rest
         self.rest.data = NULL
@@ -271,7 +280,7 @@ cdef class Link(Outlet):
         self.plane.counters.bytes_received += size
         if self.state >= LINK_ENDING:
             return 0
-        if self.is_paused:
+        if self.is_paused or self.has_more:
             return self._keep(data, size)
         return self._handle(data, size)
 
@@ -280,6 +289,7 @@ cdef class Link(Outlet):
         cursor.at = data
         cursor.end = data + size
         self._acknowledged = False
+        self._control_packets = 0
         self._is_parsing = True
         try:
             if pending(&self.rest) and not self._complete_rest(&cursor):
@@ -326,7 +336,7 @@ cdef class Link(Outlet):
             cursor.at += more
         kept.at = self.rest.data + self.rest.start
         self._parse(&kept)
-        if self.is_paused or self.state >= LINK_ENDING:
+        if self.is_paused or self.has_more or self.state >= LINK_ENDING:
             # The packet itself is done with; what follows it waits in its place.
             if self.state < LINK_ENDING:
                 self.plane.pool.give_back(&self.rest)
@@ -369,6 +379,9 @@ cdef class Link(Outlet):
         cdef const unsigned char *start
         run.count = 0
         while cursor.at < cursor.end and self.state < LINK_ENDING and not self.is_paused:
+            if self._control_packets >= CONTROL_PACKETS_MAX:
+                self.has_more = True
+                break
             start = cursor.at
             result = scan_frame(cursor, &frame)
             if result == FRAME_MALFORMED:
@@ -420,6 +433,7 @@ cdef class Link(Outlet):
         if frame.first & 0x0F != (2 if packet_type == SUBSCRIBE or packet_type == UNSUBSCRIBE else 0):
             _fault(&fault, MALFORMED_PACKET, b"the packet has reserved flags", b"MQTT-2.1.3-1")
             return self._refuse(&fault)
+        self._control_packets += 1
         self.handler.packet(self, frame.first,
                             PyBytes_FromStringAndSize(<const char *>frame.body.at, left(&frame.body)))
         return 1
@@ -460,6 +474,9 @@ cdef class Link(Outlet):
                     and find_flight(&self.session.received, fields.packet_id) == NULL:
                 _fault(&fault, RECEIVE_MAXIMUM_EXCEEDED, b"more unreleased QoS 2 messages than the Receive Maximum",
                        b"MQTT-3.3.4-7")
+                return self._refuse(&fault)
+            if self.session.received_bytes > 2 * self.plane.queue_max_bytes:
+                _fault(&fault, QUOTA_EXCEEDED, b"more bytes of unreleased QoS 2 messages than a session may hold", b"")
                 return self._refuse(&fault)
             # Delivered when it is released; until then the identifier stands for it [MQTT-4.3.3-10].
             if find_flight(&self.session.received, fields.packet_id) == NULL:

@@ -26,6 +26,7 @@ cdef class Reactor:
     cdef int _epoll
     cdef unsigned char *_scratch
     cdef void *_events
+    cdef list _more                     # links with whole packets that wait for another go
     cdef list _closed               # links that an event of this turn may still name
     cdef object _log_error
     cdef readonly Py_ssize_t link_count
@@ -34,6 +35,7 @@ cdef class Reactor:
     cdef public bint yield_soon     # a task of the nursery has something to do: end the turn
     cdef dict _watches
     cdef int _flush(self) except -1
+    cdef int _go_on(self) except -1
     cdef int _call(self, Watch watch) except -1
     cdef int _work(self, int count) except -1
     cdef int _guarded(self, SocketLink link, unsigned int flags) except -1

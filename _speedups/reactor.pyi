@@ -33,8 +33,9 @@ class Reactor:
         """Call ``callback()`` in every turn that finds ``fd`` readable, until ``unwatch``."""
     def unwatch(self, fd: int) -> None:
         """Watch ``fd`` no more."""
-    def turn(self, now: float, linger_long: bool = True) -> None:
+    def turn(self, now: float, linger_long: bool = True) -> bool:
         """Handle what has come and what comes within the budget; ``now``: the broker's clock, in seconds.
 
-        ``linger_long``: nobody else in this thread waits for anything but the reactor's own descriptors.
+        ``linger_long``: nobody else in this thread waits for anything but the reactor's own descriptors. True where
+        there is more to do at once: the caller lets the other tasks run and comes back.
         """

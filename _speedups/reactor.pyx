@@ -129,7 +129,7 @@ cdef class SocketLink(Link):
         """Not while a packet waits for a decision, nor while the link's own answers pile up unread."""
         if self.state >= LINK_ENDING:
             return True         # what comes is thrown away; the end of it is what is waited for
-        return not self.is_paused and \
+        return not self.is_paused and not self.has_more and \
             pending(&self.out) <= self.plane.write_max_bytes * (<size_t>2 if self._reads else <size_t>1)
 
     cdef int _receive(self) except -1:
@@ -137,6 +137,8 @@ cdef class SocketLink(Link):
         cdef ssize_t size = recv(self.fd, self.reactor._scratch, SCRATCH_BYTES, MSG_DONTWAIT)
         if size > 0:
             self.take(self.reactor._scratch, size)
+            if self.has_more and self.fd >= 0:
+                self.reactor._more.append(self)
             if not self._may_read():
                 self._set_interest(False, self._wants_write)
             return 0
@@ -149,6 +151,8 @@ cdef class SocketLink(Link):
     def resume(self):
         Link.resume(self)
         if self.fd >= 0:
+            if self.has_more:
+                self.reactor._more.append(self)
             self._set_interest(self._may_read(), self._wants_write)
 
     cdef int flush(self) except -1:
@@ -225,6 +229,7 @@ cdef class Reactor:
     def __init__(self, Plane plane not None, log_error):
         self.plane = plane
         self._closed = []
+        self._more = []
         self._watches = {}
         self._log_error = log_error
         self._can_linger = True
@@ -253,6 +258,7 @@ cdef class Reactor:
             self._epoll = -1
         self._closed.clear()
         self._watches.clear()
+        self._more.clear()
 
     def add(self, SocketLink link not None, int fd):
         """Take over a connected socket, non-blocking or not: it is the link's from now on, also on failure."""
@@ -297,7 +303,8 @@ cdef class Reactor:
     def turn(self, double now, bint linger_long=True):
         """Handle what has come and what comes within the budget; ``now``: the broker's clock, in seconds.
 
-        ``linger_long``: nobody else in this thread waits for anything but the reactor's own descriptors.
+        ``linger_long``: nobody else in this thread waits for anything but the reactor's own descriptors. True where
+        there is more to do at once: the caller lets the other tasks run and comes back.
         """
         cdef double start = noctule_clock()
         cdef double spent
@@ -310,7 +317,7 @@ cdef class Reactor:
         try:
             self.plane.now = now
             while True:
-                if first or not self._can_linger:
+                if first or not self._can_linger or self._more:
                     count = epoll_wait(self._epoll, <epoll_event *>self._events, EVENTS_MAX, 0)
                 else:
                     with nogil:
@@ -318,17 +325,18 @@ cdef class Reactor:
                     if count < 0 and c_errno != EINTR:
                         self._can_linger = False        # an old kernel, or one that forbids the call
                 first = False
-                if count <= 0:
+                if count <= 0 and not self._more:
                     break
                 spent = noctule_clock() - start
                 self.plane.now = now + spent
-                self._work(count)
+                self._work(max(count, 0))
                 if self.yield_soon or spent > budget_s:
                     break
         finally:
             self._in_turn = False
             if self._closed:
                 self._closed.clear()
+        return bool(self._more)
 
     cdef int _work(self, int count) except -1:
         cdef int i
@@ -338,7 +346,31 @@ cdef class Reactor:
                 self._call(<Watch><void *>(<uintptr_t>events[i].data.ptr - 1))
             else:
                 self._guarded(<SocketLink>events[i].data.ptr, events[i].events)
+        if self._more:
+            self._go_on()
         self._flush()
+        return 0
+
+    cdef int _go_on(self) except -1:
+        """Another go for each link whose packets did not all get their turn."""
+        cdef SocketLink link
+        cdef list links = self._more
+        self._more = []
+        for link in links:
+            if link.fd < 0:
+                continue
+            try:
+                link.go_on()
+                if link.fd >= 0:
+                    if link.has_more:
+                        self._more.append(link)
+                    link._set_interest(link._may_read(), link._wants_write)
+            except Exception:
+                self._log_error(link)
+                try:
+                    link.lose("an error of the broker's")
+                except Exception:
+                    self._log_error(link)
         return 0
 
     cdef int _call(self, Watch watch) except -1:

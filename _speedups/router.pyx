@@ -22,7 +22,7 @@ from noctule._speedups.codec cimport (
 from noctule._speedups.message cimport Message, is_expired, message_of, parts_of, seconds_left
 from noctule._speedups.outlet cimport Outlet, Plane, refuse_while_deciding
 from noctule._speedups.deadlines cimport Timed
-from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, ask_may_receive, qos0_waits, write_to
+from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, ask_may_receive, qos0_waits, window_is_open, write_to
 from noctule._speedups.siphash cimport noctule_siphash
 from noctule._speedups.topics cimport (
     NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, filter_key, free_matches,
@@ -346,7 +346,7 @@ cdef class Router:
     cdef bint _takes_now(self, Session session, uint8_t qos) noexcept:
         """Whether the session would send this at once."""
         return session.outlet is not None and pending(&session.outlet.out) < self.plane.write_max_bytes \
-            and (qos == 0 or (session.queued == 0 and session.in_flight < session.window))
+            and (qos == 0 or (session.queued == 0 and window_is_open(session)))
 
     cdef Target *choose(self, const Share *share, uint8_t qos, uint64_t topic_hash, Session source) noexcept:
         """The member of a share group that gets a message (4.8.2); NULL where nobody can.
@@ -711,6 +711,8 @@ cdef class Router:
         cdef uint8_t granted
         cdef uint64_t most = self.retained.count + self.plane.queue_max_messages
         cdef size_t sent = 0
+        if session.exempt >= most:
+            return 0            # all of them wait already; looking for them again would cost the others' time
         for message in self.retained.walk(topic_filter):
             if is_expired(message, self.plane.now) or not session.may_receive(message):
                 continue

@@ -85,6 +85,8 @@ cdef class Session(Subscriber):
     cdef uint16_t *_resend              # packet identifiers to send again, in order
     cdef uint32_t _resend_count
     cdef uint32_t _resend_next
+    cdef readonly size_t sent_bytes     # of the messages in flight
+    cdef readonly size_t received_bytes # of the messages that wait for their PUBREL
     cdef uint32_t window                # how many QoS 1 and 2 messages may be unacknowledged
     cdef readonly uint32_t in_flight    # how many are, on this connection
     cdef uint32_t _order
@@ -118,6 +120,10 @@ cdef bint ask_may_receive(Session session, bytes topic) except -1
 cdef inline bint qos0_waits(Session session) noexcept:
     """Whether QoS 0 has to go through the queue: behind retained messages, or behind QoS 0 that did."""
     return session.exempt != 0 or session.queued_qos0 != 0
+
+cdef inline bint window_is_open(Session session) noexcept:
+    """Whether another QoS 1 or 2 message may be sent: in number, and in bytes that are kept for a repetition."""
+    return session.in_flight < session.window and session.sent_bytes < session.plane.queue_max_bytes
 
 cdef inline bint has_backlog(Session session) noexcept:
     return session.queued != 0 or session._resend != NULL

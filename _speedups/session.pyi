@@ -41,6 +41,8 @@ class Session(Subscriber):
     queued: int
     queued_bytes: int
     in_flight: int
+    sent_bytes: int
+    received_bytes: int
     dropped: int
     def __init__(self, plane: Plane, client_id: str) -> None: ...
     @property

@@ -125,7 +125,8 @@ cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retai
     cdef uint16_t alias = 0
     cdef bint is_known = False
     cdef size_t size
-    if outlet.alias_count and publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE) <= outlet.packet_max:
+    # Not at QoS 2: MQTT.js forgets what the alias stands for until it has the PUBREL, and hands out an empty topic.
+    if outlet.alias_count and qos < 2 and publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE) <= outlet.packet_max:
         # The memory first: an alias that has been given must reach the peer.
         outlet.plane.pool.make_room(&outlet.out, publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE))
         alias = outlet.alias_of(parts.topic, parts.topic_size, &is_known)
@@ -290,6 +291,7 @@ cdef class Session(Subscriber):
         self._drop_queue()
         clear_flights(&self.sent)
         clear_flights(&self.received)
+        self.sent_bytes = self.received_bytes = 0
 
     cdef list take_shared(self):
         """Take out what another member of a share group may have instead, now that this session ends.
@@ -322,7 +324,7 @@ cdef class Session(Subscriber):
         cdef Outlet outlet = self.outlet
         if outlet is not None and self.queued == 0 and self._resend == NULL \
                 and pending(&outlet.out) < self.plane.write_max_bytes \
-                and (qos == 0 or self.in_flight < self.window):
+                and (qos == 0 or window_is_open(self)):
             return self._send(message, qos, flags, via)
         return self._enqueue(message, qos, flags, via)
 
@@ -375,7 +377,7 @@ cdef class Session(Subscriber):
             if self.queued == 0:
                 break
             delivery = self._queue[self._queue_head]
-            if delivery.qos and self.in_flight >= self.window:
+            if delivery.qos and not window_is_open(self):
                 break
             message = <Message>delivery.message
             self._queue_head = (self._queue_head + 1) & (self._queue_capacity - 1)
@@ -420,6 +422,7 @@ cdef class Session(Subscriber):
         Py_XINCREF(via)
         flight.message = <PyObject *>message
         flight.via = via
+        self.sent_bytes += size_of(message)
         flight.flags = flags | IN_WINDOW
         flight.state = AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC
         flight.order = self._order
@@ -454,13 +457,13 @@ cdef class Session(Subscriber):
                 flight.flags |= IN_WINDOW
                 self.in_flight += 1
             elif not self.may_receive(<Message>flight.message):
-                remove_flight(&self.sent, flight)
+                self._landed(flight)
             elif self._write(<Message>flight.message, 1 if flight.state == AWAIT_PUBACK else 2, flight.flags,
                              flight.via, flight.packet_id, True):      # [MQTT-3.3.1-1]
                 flight.flags |= IN_WINDOW
                 self.in_flight += 1
             else:
-                remove_flight(&self.sent, flight)
+                self._landed(flight)
         if self._resend_next == self._resend_count:
             free(self._resend)
             self._resend = NULL
@@ -476,6 +479,8 @@ cdef class Session(Subscriber):
     cdef void _landed(self, Flight *flight) noexcept:
         if flight.flags & IN_WINDOW:
             self.in_flight -= 1
+        if flight.message != NULL:
+            self.sent_bytes -= size_of(<Message>flight.message)
         remove_flight(&self.sent, flight)
 
     cdef AckResult puback(self, uint16_t packet_id) noexcept:
@@ -501,6 +506,8 @@ cdef class Session(Subscriber):
             return ACK_TAKEN
         message = flight.message
         via = flight.via
+        if message != NULL:
+            self.sent_bytes -= size_of(<Message>message)
         flight.message = flight.via = NULL
         flight.state = AWAIT_PUBCOMP        # the message has arrived: only the identifier is kept
         Py_XDECREF(message)
@@ -531,6 +538,7 @@ cdef class Session(Subscriber):
         Py_INCREF(message)
         flight.message = <PyObject *>message
         flight.state = RECEIVED
+        self.received_bytes += size_of(message)
         return 0
 
     cdef bint answer_later(self, uint16_t packet_id) except -1:
@@ -538,7 +546,7 @@ cdef class Session(Subscriber):
         than the Receive Maximum allows. It comes when another is released (``next_answer``)."""
         if self._unanswered is not None and packet_id in self._unanswered:
             return True
-        if self.received.count <= self.plane.receive_maximum:
+        if self.received.count <= self.plane.receive_maximum and self.received_bytes <= self.plane.queue_max_bytes:
             return False
         if self._unanswered is None:
             self._unanswered = []
@@ -547,7 +555,9 @@ cdef class Session(Subscriber):
 
     cdef uint16_t next_answer(self) except? 0:
         """The packet identifier whose PUBREC may be sent now; 0: none waits."""
-        if self._unanswered is None or self.received.count > self.plane.receive_maximum:
+        if self._unanswered is None or (self.received.count > 1 and (
+                self.received.count > self.plane.receive_maximum
+                or self.received_bytes > self.plane.queue_max_bytes)):
             return 0
         packet_id = self._unanswered.pop(0)
         if not self._unanswered:
@@ -561,6 +571,7 @@ cdef class Session(Subscriber):
         if flight == NULL:
             return None
         message = <Message>flight.message
+        self.received_bytes -= size_of(message)
         remove_flight(&self.received, flight)
         if self._unanswered is not None and packet_id in self._unanswered:
             self._unanswered.remove(packet_id)

@@ -65,6 +65,7 @@ cdef struct Subscription:
 cdef class Subscriber(Timed):
     cdef Subscription *first_subscription
     cdef readonly uint32_t subscription_count
+    cdef readonly uint64_t level_count      # of the filters of all its subscriptions
 
 cdef struct Level:
     const unsigned char *at

@@ -7,6 +7,7 @@ class Subscriber(Timed):
     """Whoever can hold subscriptions: the list of them hangs here."""
 
     subscription_count: int
+    level_count: int
 
 class LevelTree:
     """What the two trees share: nodes, and the table that finds a child."""

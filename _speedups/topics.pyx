@@ -205,6 +205,14 @@ cdef bint _has_wildcard(const unsigned char *topic_filter, Py_ssize_t size) noex
     return False
 
 
+cdef uint32_t _depth(const Node *node) noexcept nogil:
+    cdef uint32_t depth = 0
+    while node.parent != NULL:
+        depth += 1
+        node = node.parent
+    return depth
+
+
 cdef bytes filter_key(bytes topic_filter, bytes share_name):
     """Under what the tree keeps a filter: itself, and for a shared subscription the ShareName behind it."""
     return topic_filter if share_name is None else topic_filter + b"/\0" + share_name
@@ -279,6 +287,7 @@ cdef class FilterTree(LevelTree):
                 subscriber.first_subscription.previous_of_subscriber = subscription
             subscriber.first_subscription = subscription
             subscriber.subscription_count += 1
+            subscriber.level_count += _depth(node)
             self.subscription_count += 1
             self.shared_subscription_count += node.kind == GROUP
         subscription.qos = <uint8_t>qos
@@ -387,6 +396,7 @@ cdef class FilterTree(LevelTree):
             subscription.next_of_subscriber.previous_of_subscriber = subscription.previous_of_subscriber
         node.subscriptions -= 1
         subscriber.subscription_count -= 1
+        subscriber.level_count -= _depth(node)
         self.subscription_count -= 1
         self.shared_subscription_count -= node.kind == GROUP
         free(subscription)

@@ -150,7 +150,7 @@ async def _serve(broker: Broker, sources: tuple[Path, ...]) -> bool:
                 _announce(broker, await running.start(broker.run), sources)
             stopped_gracefully = True
             nursery.cancel_scope.cancel()
-    _logger.info("Stopped" if stopped_gracefully else "Stopped at once; clients were not told")
+    _logger.info("Stopped" if stopped_gracefully else "Stopped at once; some clients may not have been told")
     return stopped_gracefully
 
 

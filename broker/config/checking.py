@@ -246,7 +246,7 @@ class Checker:
     def _path(self, raw: object, path: KeyPath) -> Path:
         """A path; a relative one starts from the folder of the file that says it."""
         if not isinstance(raw, str) or not raw or "\0" in raw:
-            raise _WrongError(f"expected a path in quotes; got {_shown(raw)}")
+            raise _WrongError("expected a path in quotes")
         return self.positions.place(path).folder / Path(raw).expanduser()
 
 

@@ -36,26 +36,18 @@ def differences(old: Settings, new: Settings) -> tuple[Change, ...]:
     )
 
 
-def listener_name(listener: ListenerSettings) -> str:
-    """How a listener is called for people: by where it listens."""
-    if listener.path is not None:
-        return f"listener {listener.path}"
-    hosts = (f"[{host}]" if ":" in host else host for host in listener.hosts)
-    return f"listener {', '.join(hosts)}:{listener.port}"
-
-
 def _listeners(old: tuple[ListenerSettings, ...], new: tuple[ListenerSettings, ...]) -> Iterator[Change]:
-    before = {listener_name(listener): listener for listener in old}
-    after = {listener_name(listener): listener for listener in new}
+    before = {listener.name: listener for listener in old}
+    after = {listener.name: listener for listener in new}
     for name in before:
         if name not in after:
-            yield Change(name, "removed", needs_restart=False)
+            yield Change(f"listener {name}", "removed", needs_restart=False)
     for name, listener in after.items():
         if name not in before:
-            yield Change(name, "added", needs_restart=False)
+            yield Change(f"listener {name}", "added", needs_restart=False)
         elif listener != before[name]:
             for change in _group(before[name], listener, ()):
-                yield Change(name, f"{change.about}: {change.text}", change.needs_restart)
+                yield Change(f"listener {name}", f"{change.about}: {change.text}", change.needs_restart)
 
 
 def _group(old: Any, new: Any, path: KeyPath, leave_out: tuple[str, ...] = ()) -> Iterator[Change]:

@@ -150,7 +150,7 @@ def _parsed(
         values = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         line, column = getattr(error, "lineno", 0), getattr(error, "colno", 0)
-        hint = _syntax_hint(text.splitlines()[line - 1] if 0 < line <= text.count("\n") + 1 else "")
+        hint = _syntax_hint(text.split("\n")[line - 1] if 0 < line <= text.count("\n") + 1 else "")
         what = getattr(error, "msg", str(error))
         document.problem(Place(str(path), line), "", f"not TOML: {what} (column {column}){hint}")
         return None

@@ -46,8 +46,10 @@ INFLIGHT_MAX: Final = 1_000
 #: exist that over-run a small one.
 RECEIVE_MAXIMUM: Final = 1_000
 
-#: Subscriptions of one session; each costs some 300 bytes, and a route names all that overlap.
+#: Subscriptions of one session, and the levels of their filters in all. A subscription costs some 60 bytes and each
+#: level that no other filter shares some 110, and a topic may have to be looked for on every level.
 SUBSCRIPTIONS_MAX: Final = 10_000
+FILTER_LEVELS_MAX: Final = 100_000
 
 #: Topic Aliases that a client may use towards us, and we towards it; each holds a topic name of up to 64 KiB.
 ALIAS_MAX_IN: Final = 32

@@ -12,7 +12,7 @@ from noctule.config.documents import Document, read_environment, read_toml
 from noctule.config.mosquitto import read_mosquitto
 from noctule.config.options import alternatives_of, fields_of, is_group, item_of_list
 from noctule.config.problems import ConfigError, KeyPath, Positions, Problem
-from noctule.config.safety import closed_listeners, open_files, open_listeners
+from noctule.config.safety import clashing_listeners, closed_listeners, open_files, open_listeners
 from noctule.config.settings import PluginSettings, Settings
 
 #: The type of a plugin's options; None where it takes none of its own, or any. LookupError, with what there is
@@ -123,7 +123,7 @@ def examine(
     if not checker.problems:
         settings = replace(settings, plugins=plugins)
         if not unread:
-            problems += closed_listeners(settings, positions)
+            problems += clashing_listeners(settings, positions) + closed_listeners(settings, positions)
     secret_files = {path: (path, place, about) for path, place, about in document.secret_files + checker.secret_files}
     warnings = document.warnings + checker.unsafe + open_files(secret_files.values(), checker.secrets)
     if not problems:
@@ -155,14 +155,14 @@ class _SettingsChecker(Checker):
 
 def _tables_with(group: type, key: str, path: str = "") -> list[str]:
     """The tables of the settings that have such a key, for people."""
-    found = []
-    for field in fields_of(group):
-        if field.key == key:
-            found.append(path or "the top of the file, before the first [table]")
+    fields = fields_of(group)
+    found = [path or "the top of the file, before the first [table]" for field in fields if field.key == key]
+    for field in fields:
         for kind in (*alternatives_of(field.type), item_of_list(field.type)):
             if kind is not None and is_group(kind):
-                inner = f"{path[1:-1].strip('[]')}.{field.key}".strip(".")
-                found += _tables_with(kind, key, f"[[{inner}]]" if kind is item_of_list(field.type) else f"[{inner}]")
+                inner = f"{path.strip('[]')}.{field.key}".strip(".")
+                is_list = kind is item_of_list(field.type)
+                found += _tables_with(kind, key, f"[[{inner}]]" if is_list else f"[{inner}]")
     return found
 
 

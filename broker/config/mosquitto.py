@@ -1,6 +1,7 @@
 """Reads a mosquitto.conf into a document: what it says, in our own keys, each with the line that said it.
 
 Checking is left to the same code that checks a TOML file: a number out of range is told under its directive's name.
+One file, though long: what a line means depends on the lines before it, and this is where that is remembered.
 """
 
 import re
@@ -126,7 +127,7 @@ class _Reader:
         text = self._document.read_text(path, asked_at, errors="surrogateescape")
         if text is None:
             return
-        for number, raw in enumerate(text.splitlines(), 1):
+        for number, raw in enumerate(text.split("\n"), 1):
             stripped = raw.strip()
             if not stripped or stripped.startswith("#"):
                 continue
@@ -139,7 +140,7 @@ class _Reader:
     def _directive(self, line: _Line) -> None:
         directive = DIRECTIVES.get(line.name)
         option = _PLUGIN_OPTION.fullmatch(line.name)
-        if directive is None and option is None:
+        if (directive is None and option is None) or line.text.split(" ")[0] == "=":
             self._unknown(line)
             return
         whole = option is not None or (directive is not None and directive.reading is Reading.WHOLE)
@@ -147,7 +148,11 @@ class _Reader:
         if text.startswith("#") and not whole:
             text = ""
         if text != line.text:
-            self._document.note(line.place, line.name, "what follows # is taken as a comment; Mosquitto would not")
+            self._document.note(
+                line.place,
+                line.name,
+                "what follows # is taken as a comment, as Mosquitto does at the start of a line only",
+            )
             line = _Line(line.name, text, line.place)
         try:
             line.text.encode()
@@ -240,7 +245,7 @@ class _Reader:
             return
         # As Mosquitto: each file begins before any listener, and the main file goes on where it was.
         current, in_bridge = self._current, self._in_bridge
-        for file in self._document.files_of(self._folder / value, ".conf", line.place, line.name):
+        for file in self._document.files_of(Path(value), ".conf", line.place, line.name):
             self._current, self._in_bridge = None, False
             self._read_file(file, line.place)
         self._current, self._in_bridge = current, in_bridge
@@ -435,8 +440,10 @@ class _Reader:
 
     def _max_queued_messages(self, line: _Line, value: int) -> None:
         if value == 0:
-            value = 1_000_000_000
-            self._document.warn(line.place, line.name, "0 was no limit; the limit in bytes (max_queued_bytes) stays")
+            value = 1_000_000
+            self._document.warn(
+                line.place, line.name, "0 was no limit; a million is taken, and max_queued_bytes counts too"
+            )
         self._document.set(("limits", "max_queued_messages"), value, line.place)
 
     def _max_queued_bytes(self, line: _Line, value: int) -> None:
@@ -521,11 +528,12 @@ class _Reader:
             default.values[("address",)] = ("127.0.0.1", default.place)
             opened = [default]
         elif default is not None:
-            for path, (_, place) in default.values.items():
-                del path
-                self._document.problem(
-                    place, place.name or "", 'stands before every "listener": move it below the one that it is for'
-                )
+            # Mosquitto opens port 1883 for these, to everybody, beside the listeners that are named.
+            for value, place in default.values.values():
+                if value not in ("mqtt", False):
+                    self._document.problem(
+                        place, place.name or "", 'stands before every "listener": move it below the one that it is for'
+                    )
         self._is_alone(opened, is_local_only)
         for listener in opened:
             self._say_listener(listener)
@@ -534,6 +542,8 @@ class _Reader:
     def _is_alone(self, opened: list[_Listener], is_local_only: bool) -> None:
         """Whoever says who may connect wants to be reached: warn where only this machine can."""
         securities = [self._security, *(listener.security for listener in opened)]
+        if self._document.problems:
+            return  # what does not fit may have been the listener
         if is_local_only and any(security.files or security.allow_anonymous for security in securities):
             self._document.warn(
                 Place(str(self._main)),

@@ -25,6 +25,11 @@ def key_text(path: KeyPath) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """The text with what no terminal should be sent escaped, on one line."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something was said: a line of a file, a file as a whole (line 0), or an environment variable."""
@@ -54,11 +59,11 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.about}: {self.text}" if self.about else self.text
+        return printable(f"{self.about}: {self.text}" if self.about else self.text)
 
     def line(self, severity: str) -> str:
         """The line for people and editors: place, severity, what it is about, what is wrong."""
-        return f"{self.place}: {severity}: {self}"
+        return f"{printable(str(self.place))}: {severity}: {self}"
 
 
 class ConfigError(Exception):

@@ -31,6 +31,25 @@ def closed_listeners(settings: Settings, positions: Positions) -> list[Problem]:
     return found
 
 
+def clashing_listeners(settings: Settings, positions: Positions) -> list[Problem]:
+    """The listeners that want an address that another one has."""
+    taken: dict[tuple[str, int], int] = {}
+    found = []
+    for index, listener in enumerate(settings.listeners):
+        if listener.path is not None or listener.port == 0:
+            continue
+        for host in listener.hosts:
+            first = taken.setdefault((host, listener.port), index)
+            if first != index:
+                other = positions.place(("listeners", first))
+                found.append(
+                    positions.problem(
+                        ("listeners", index), f"{host}:{listener.port} is taken by the listener of {other}"
+                    )
+                )
+    return found
+
+
 def open_listeners(settings: Settings, positions: Positions) -> list[Problem]:
     """The listeners that let strangers in, or passwords out."""
     found = []
@@ -42,12 +61,11 @@ def open_listeners(settings: Settings, positions: Positions) -> list[Problem]:
             said: KeyPath = (*path, "allow_anonymous")
             if positions.find(said) is None and positions.find(("allow_anonymous",)) is not None:
                 said = ("allow_anonymous",)
-            where = ", ".join(listener.hosts)
             found.append(
                 positions.problem(
                     said,
-                    f"everybody who can reach {where}:{listener.port} may connect without a password, read every "
-                    "message and send any",
+                    f"everybody who can reach {listener.name} may connect without a password, read every message and "
+                    "send any",
                 )
             )
         elif listener.tls is None:

@@ -177,6 +177,13 @@ class ListenerSettings:
         return (self.host,) if isinstance(self.host, str) else self.host
 
     @property
+    def name(self) -> str:
+        """Where it listens, for people; a listener is the same as before a reload where this is."""
+        if self.path is not None:
+            return str(self.path)
+        return ", ".join(f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in self.hosts)
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
         return self.path is not None or all(map(_is_loopback, self.hosts))

@@ -2,10 +2,11 @@
 
 from noctule._speedups.link import Link
 from noctule._speedups.session import Session
+from noctule.config.limits import FILTER_LEVELS_MAX
 from noctule.core.state import State
 from noctule.handlers.connection import Connection, reason_string
 from noctule.protocol.errors import PacketError
-from noctule.protocol.filters import split_filter
+from noctule.protocol.filters import check_topic_filter, split_filter
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.suback import Suback, encode_suback
 from noctule.protocol.subscribe import SubscriptionRequest, decode_subscribe
@@ -21,7 +22,7 @@ def handle_subscribe(state: State, link: Link, session: Session, first: int, bod
     packet = decode_subscribe(body, connection.version, first)
     if CAPABILITIES[connection.version].bad_filter_ends_connection:  # [MQTT-4.7.1-2] of 3.1.1, before any takes effect
         for entry in packet.entries:
-            split_filter(entry.filter)
+            check_topic_filter(entry.filter)  # $share is a level like another there
     codes: list[int] = []
     refusals: list[str] = []
     wanted: list[tuple[bytes, int]] = []
@@ -54,9 +55,11 @@ def _subscribe(
     no_local = entry.no_local or (connection.is_bridge and share is None)
     retain_as_published = entry.retain_as_published or connection.is_bridge
     options = (_NO_LOCAL if no_local else 0) | (_RETAIN_AS_PUBLISHED if retain_as_published else 0)
-    if session.subscription_count >= state.settings.limits.subscriptions_max and not state.router.is_subscribed(
-        session, topic_filter.encode(), share
-    ):
+    is_full = (
+        session.subscription_count >= state.settings.limits.subscriptions_max
+        or session.level_count >= FILTER_LEVELS_MAX
+    )
+    if is_full and not state.router.is_subscribed(session, topic_filter.encode(), share):
         raise PacketError(ReasonCode.QUOTA_EXCEEDED, "more subscriptions than a session may have")
     existed = state.router.subscribe(session, topic_filter.encode(), entry.qos, options, identifier, share)
     if share is not None:

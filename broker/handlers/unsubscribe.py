@@ -5,7 +5,7 @@ from noctule._speedups.session import Session
 from noctule.core.state import State
 from noctule.handlers.connection import Connection, reason_string
 from noctule.protocol.errors import PacketError
-from noctule.protocol.filters import split_filter
+from noctule.protocol.filters import check_topic_filter, split_filter
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.unsuback import Unsuback, encode_unsuback
 from noctule.protocol.unsubscribe import decode_unsubscribe
@@ -21,7 +21,7 @@ def handle_unsubscribe(state: State, link: Link, session: Session, first: int, b
     packet = decode_unsubscribe(body, connection.version, first)
     if CAPABILITIES[connection.version].bad_filter_ends_connection:  # before any takes effect
         for text in packet.filters:
-            split_filter(text)
+            check_topic_filter(text)
     codes: list[int] = []
     refusals: list[str] = []
     for text in packet.filters:

@@ -99,6 +99,8 @@ class Acceptor:
     def __init__(self, listening: socket.socket, adopt: Callable[[socket.socket, str], None]) -> None:
         self.listening = listening
         self._adopt = adopt
+        self._failures = 0
+        self._quiet_until = float("-inf")
 
     def accept_waiting(self) -> bool:
         """Accept a burst; False where the system has no descriptors left: try again after a rest."""
@@ -111,11 +113,15 @@ class Acceptor:
             except OSError as error:
                 if error.errno not in _CAPACITY_ERRNOS:
                     return True  # about the one connection that was to be accepted: it is gone
-                _logger.error(
-                    "Cannot accept connections for now: %s. Trying again every %g s.",
-                    error.strerror,
-                    limits.ACCEPT_RETRY_S,
-                )
+                self._failures += 1
+                if trio.current_time() >= self._quiet_until:
+                    _logger.error(
+                        "Cannot accept connections for now: %s. Trying again every %g s (%d times so far).",
+                        error.strerror,
+                        limits.ACCEPT_RETRY_S,
+                        self._failures,
+                    )
+                    self._quiet_until = trio.current_time() + limits.FAULT_LOG_INTERVAL_S
                 return False
             host, port = address[:2]
             peer = f"[{host}]:{port}" if listening.family == socket.AF_INET6 else f"{host}:{port}"

@@ -64,11 +64,15 @@ class Pump:
         wait_readable = trio.lowlevel.wait_readable
         current_time = trio.current_time
         fd = reactor.fileno()
+        has_more = False
         try:
             while True:
-                await wait_readable(fd)
+                if has_more:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await wait_readable(fd)
                 # Counting who waits takes longer the more streams there are, and the answer is known then.
-                turn(current_time(), not self._streams.count and _is_alone())
+                has_more = turn(current_time(), not self._streams.count and _is_alone())
                 reconsider()
         finally:
             reactor.close()

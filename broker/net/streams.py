@@ -81,6 +81,15 @@ class Streams:
                 _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
                 self._lose(link, "an error of the broker's")
             self._clock.end_turn()
+            while link.has_more and link.state != CLOSED:
+                await trio.lowlevel.checkpoint()
+                self._clock.begin_turn()
+                try:
+                    link.go_on()
+                except Exception:
+                    _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
+                    self._lose(link, "an error of the broker's")
+                self._clock.end_turn()
             # Its own answers pile up, or a packet waits for a decision: read no more for now.
             while link.state != CLOSED and (
                 link.is_paused or link.pending_bytes > 2 * self._state.settings.limits.write_max_bytes

@@ -1,6 +1,7 @@
 """The book of statements: which there are, which tests prove them, and what became of those tests."""
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,8 +103,8 @@ class Ledger:
         return "\n".join(lines) + "\n"
 
     def _line(self, one: Statement) -> str:
-        names = [test.rpartition("/")[2].replace("|", "\\|") for test in one.tests]
-        shown = ", ".join(f"`{name}`" for name in names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        names = Counter(test.rpartition("/")[2].partition("[")[0] for test in one.tests)
+        shown = ", ".join(f"`{name}`" + (f" ({count})" if count > 1 else "") for name, count in names.items())
         if one.tests:
             failed = len(self.failed(one))
             passed = sum(self.outcomes.get(test) == "passed" for test in one.tests)

@@ -57,6 +57,17 @@ async def test_a_broker_that_stops_says_so(world: World) -> None:
     await waiting.expect_closed()
 
 
+@statement("5-unnumbered-server-reference", "MQTT-3.14.2-1", version=5)
+async def test_a_broker_that_stops_may_name_another(world: World) -> None:
+    peer = await world.connect("c")
+    older = await world.connect("older", 4)
+    world.broker.stop("elsewhere:1883")
+    ending = await peer.expect_end(0x9C, 0x9D)
+    assert ending is not None
+    assert ending.properties["server_reference"] == "elsewhere:1883"
+    await older.expect_end()
+
+
 @statement("MQTT-3.14.2-2", "MQTT-3.14.4-1", "MQTT-3.14.4-2", version=5)
 async def test_a_farewell_of_the_brokers_is_the_last_that_it_says(world: World) -> None:
     """No Session Expiry Interval, no acknowledgement of what was sent behind the fault, and the end."""

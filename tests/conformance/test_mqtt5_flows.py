@@ -104,6 +104,9 @@ async def test_a_qos_2_publish_that_comes_again_is_delivered_once(world: World) 
     await peer.send(pubrel(7))
     assert await peer.expect(Pubcomp) == Pubcomp(7)
     assert await subscriber.payloads() == [b"once"]
+    await peer.send(pubrel(7))
+    assert await peer.expect(Pubcomp) == Pubcomp(7, NOT_FOUND)
+    await subscriber.expect_nothing()
     await peer.send(pubrel(8))
     assert await subscriber.payloads() == [b"another"]
 

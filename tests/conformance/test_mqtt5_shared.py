@@ -226,6 +226,24 @@ async def test_what_a_member_leaves_unacknowledged_at_qos_1_goes_to_another(worl
     ]
 
 
+@statement("5-unnumbered-shared-leaves", "MQTT-3.3.2-5", version=5)
+async def test_what_a_member_leaves_may_have_expired(world: World) -> None:
+    """For whoever would have it next, delivery has not begun."""
+    first = await member(world, "first", props=KEEP + properties(receive_maximum=2))
+    publisher = await world.connect("p")
+    for payload, interval in ((b"sent, short", 5), (b"sent, long", 50), (b"waits, short", 5), (b"waits, long", 50)):
+        await publisher.publish("t", payload, 1, properties=properties(message_expiry_interval=interval))
+    assert await first.payloads() == [b"sent, short", b"sent, long"]
+    second = await member(world, "second")
+    await world.after(10)
+    await end_session(world, first, "clean start")
+    found = await second.messages()
+    assert [(one.payload, one.properties["message_expiry_interval"]) for one in found] == [
+        (b"sent, long", 40),
+        (b"waits, long", 40),
+    ]
+
+
 @statement("5-unnumbered-shared-leaves", version=5)
 async def test_unsubscribing_leaves_what_is_in_flight_where_it_is(world: World) -> None:
     """The session goes on: what was sent to it is its to finish [MQTT-3.10.4-3]."""

@@ -185,11 +185,16 @@ async def test_topics_with_a_dollar_sign_belong_to_nobody_but_who_asks(world: Wo
     assert (await narrow.expect_message()) == Publish("$data/x", b"1", 1, packet_id=1)
 
 
-@statement("MQTT-4.7.0-1", "MQTT-3.3.2-14", version=5)
-async def test_a_response_topic_is_no_filter_but_any_other_text_will_do(world: World) -> None:
-    """An empty one is a topic that nobody can publish to: it is forwarded, as the specification asks no more."""
+@statement("MQTT-4.7.0-1", "MQTT-4.7.3-1", "MQTT-3.3.2-14", version=5)
+async def test_a_response_topic_is_a_topic_name(world: World) -> None:
+    """Any that can be one is forwarded; an empty one, like one with a wildcard, ends the connection."""
     peer = await world.subscriber("t")
     publisher = await world.connect("p")
     for text in ("answers", "$x", "a b", "/"):
         await publisher.publish("t", b"", properties=properties(response_topic=text))
         assert (await peer.expect_message()).properties == {"response_topic": text}
+    for text in ("", "a/+", "#"):
+        publisher = await world.connect("p")
+        await publisher.send(publish("t", b"", properties=properties(response_topic=text)))
+        await publisher.expect_end(0x82)
+    await peer.expect_nothing()

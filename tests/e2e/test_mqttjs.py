@@ -217,8 +217,16 @@ def test_ping(broker: BrokerProcess, topic: str, version: int) -> None:
 
 @every_version
 def test_refused_filters(broker: BrokerProcess, topic: str, version: int) -> None:
+    too_deep = "/".join("a" * 250)
+    filters = [too_deep, topic, "$share/no-filter" if version == MQTT5 else too_deep + "/b"]
     failure = 0x8F if version == MQTT5 else 0x80
-    assert run("refused", broker, topic, version) == {"granted": [failure, 1, failure], "received": ["x"]}
+    seen = run("refused", broker, topic, version, filters=filters)
+    assert seen == {"granted": [failure, 1, failure], "received": ["x"]}
+
+
+def test_an_empty_filter_ends_the_connection(broker: BrokerProcess, topic: str) -> None:
+    """In version 3.1.1; version 5 has a code for it."""
+    assert run("noFilter", broker, topic, MQTT311) == {"subacks": 0}
 
 
 @every_version

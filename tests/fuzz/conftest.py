@@ -1,4 +1,4 @@
-"""How long the fuzzers run: `short`, the default, is the same every time; `long` (NOCTULE_FUZZ=long) is new every time."""
+"""How long the fuzzers run: ``short``, the default, is the same every time; ``long`` (NOCTULE_FUZZ=long) is new."""
 
 import logging
 import os
@@ -26,7 +26,9 @@ settings.register_profile(
 )
 
 #: Under a sanitizer: the examples of `short`, fewer of them, and a failure is not made smaller.
-settings.register_profile("sanitizer", settings.get_profile("short"), max_examples=60, phases=(Phase.explicit, Phase.generate))
+settings.register_profile(
+    "sanitizer", settings.get_profile("short"), max_examples=60, phases=(Phase.explicit, Phase.generate)
+)
 
 PROFILE = os.environ.get("NOCTULE_FUZZ", "short")
 settings.load_profile(PROFILE)

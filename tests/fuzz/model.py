@@ -261,7 +261,11 @@ class Receiver:
     def _sent_again(self, packet_id: int) -> Delivery:
         assert packet_id in self.again, "sent again without need"
         delivery = self.session.sent[packet_id]
-        same_kind = [one for one in self.again if (self.session.sent[one].awaits == wire.PUBCOMP) == (delivery.awaits == wire.PUBCOMP)]
+        same_kind = [
+            one
+            for one in self.again
+            if (self.session.sent[one].awaits == wire.PUBCOMP) == (delivery.awaits == wire.PUBCOMP)
+        ]
         assert same_kind[0] == packet_id, "not in the order in which it was sent first"  # [MQTT-4.6.0-1]
         assert self.session.in_window < self.session.window
         self.again.remove(packet_id)

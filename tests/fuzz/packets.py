@@ -148,7 +148,9 @@ def right_packet(random: Random, version: int) -> bytes:
                     options |= random.choice([0, 0x08, 0x10, 0x20])
                     options |= 0 if topic_filter.startswith(b"$share/") else random.choice([0, 0x04])
                 entries.append((topic_filter, options))
-            return wire.subscribe(version, packet_id, entries, random.choice([0, 1, 200, 268_435_455]) if version == 5 else 0)
+            return wire.subscribe(
+                version, packet_id, entries, random.choice([0, 1, 200, 268_435_455]) if version == 5 else 0
+            )
     qos = random.randrange(3)
     return wire.publish(
         version,
@@ -169,7 +171,9 @@ def acknowledgement(random: Random, version: int) -> bytes:
     packet_id = random.randint(1, 5)
     if version == 5 and chance(random, 50):
         first = kind << 4 | 2 * (kind == wire.PUBREL)
-        return wire.packet(first, packet_id.to_bytes(2, "big"), bytes((code,)), wire.block(*right_properties(random, kind)))
+        return wire.packet(
+            first, packet_id.to_bytes(2, "big"), bytes((code,)), wire.block(*right_properties(random, kind))
+        )
     return wire.acknowledge(version, kind, packet_id, code)
 
 
@@ -219,7 +223,9 @@ def odd_packet(random: Random, version: int) -> bytes:
     """A packet put together from fields that are right in themselves, or nearly so, of whatever type."""
     match random.randrange(8):
         case 0:
-            name, level = random.choice([(b"MQTT", 4), (b"MQTT", 5), (b"MQTT", 6), (b"MQIsdp", 3), (b"MQTT", 0x84), (b"mqtt", 5)])
+            name, level = random.choice(
+                [(b"MQTT", 4), (b"MQTT", 5), (b"MQTT", 6), (b"MQIsdp", 3), (b"MQTT", 0x84), (b"mqtt", 5)]
+            )
             first, start = 0x10, wire.prefixed(name) + bytes((level, random.randrange(256))) + b"\0\0"
         case 1 | 2:
             first, start = random.randrange(256), b""
@@ -238,7 +244,9 @@ def mutated(random: Random, data: bytes, start: int = 0) -> bytes:
         case 0 | 1:  # a bit
             return data[:at] + bytes(byte ^ 1 << random.randrange(8) for byte in data[at : at + 1]) + data[at + 1 :]
         case 2:  # a byte that means something in many places
-            return data[:at] + random.choice([b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"#", b"+", b"/"]) + data[at + 1 :]
+            return (
+                data[:at] + random.choice([b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"#", b"+", b"/"]) + data[at + 1 :]
+            )
         case 3:  # some are missing
             return data[:at] + data[at + size :]
         case 4:  # some come twice, or somewhere else

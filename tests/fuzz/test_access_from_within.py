@@ -1,4 +1,4 @@
-"""Access decisions that do what they must not, in the middle of a message: an error or nothing, never a broken memory."""
+"""Access decisions that do what they must not, amid a message: an error or nothing, and no broken memory."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,18 +6,19 @@ from contextlib import suppress
 import pytest
 from noctule._speedups.codec import encode_publish
 from noctule._speedups.link import CLOSED, Link
-from noctule._speedups.router import Router
 from noctule._speedups.message import Message
+from noctule._speedups.router import Router
 from speedups.recording import PUBACK, PUBREL, Peer, Recorder, make_router
 
 ALL_RIGHTS = 11
 
 
-
 class Meddling:
     """Allows everything, but does something first, once."""
 
-    def __init__(self, *, receiving: Callable[[], object] | None = None, publishing: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, *, receiving: Callable[[], object] | None = None, publishing: Callable[[], object] | None = None
+    ) -> None:
         self._receiving = receiving
         self._publishing = publishing
 

@@ -1,4 +1,4 @@
-"""What a reading of the compiled modules suspected: each case ended in a fault once, or would without the care it names."""
+"""What a reading of the compiled modules suspected: each case was a fault once, or would be without the care taken."""
 
 import gc
 import socket
@@ -124,7 +124,10 @@ def test_a_handler_may_end_any_other_link_and_session_while_a_run_is_being_read(
     publisher.publish(b"t", b"1")  # the route is kept
     del other
     publisher.send(
-        encode_publish(b"t", b"2", 5) * 5, SUBSCRIBE_PACKET, encode_publish(b"t", b"3", 5) * 5, encode_publish(b"t", b"4", 5, 1, packet_id=1)
+        encode_publish(b"t", b"2", 5) * 5,
+        SUBSCRIBE_PACKET,
+        encode_publish(b"t", b"3", 5) * 5,
+        encode_publish(b"t", b"4", 5, 1, packet_id=1),
     )
     assert [ack.reason_code for ack in publisher.acks()] == [0x10]  # nobody is there any more
     assert router.filters.node_count == 0
@@ -285,8 +288,8 @@ class Owner:
     """What a session's ``owner`` may be, and can be watched."""
 
 
-@pytest.mark.xfail(reason="finding F9: the heap of deadlines keeps the plane that keeps it")
 def test_a_stopped_broker_is_freed() -> None:
+    """The heap of deadlines keeps sessions, these the plane, that the heap: closing the plane unties them."""
     broker = DirectBroker()
     client = broker.connect("waits", session_expiry_interval_s=100)
     session = broker.state.sessions.find("waits")
@@ -294,6 +297,7 @@ def test_a_stopped_broker_is_freed() -> None:
     session.owner = Owner()
     owner = weakref.ref(session.owner)
     client.lose()
+    broker.state.plane.close()
     del broker, client, session
     gc.collect()
     assert owner() is None

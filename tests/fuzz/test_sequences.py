@@ -151,14 +151,21 @@ class Sequences(RuleBasedStateMachine):
 
     # --- coming and going ---
 
-    @initialize(data=st.data(), asked=st.lists(asked_of_connect, min_size=3, max_size=3), filters=st.lists(st.sampled_from(FILTERS), min_size=3, max_size=3))
+    @initialize(
+        data=st.data(),
+        asked=st.lists(asked_of_connect, min_size=3, max_size=3),
+        filters=st.lists(st.sampled_from(FILTERS), min_size=3, max_size=3),
+    )
     def everybody_is_there(self, data: st.DataObject, asked: list[Asked], filters: list[str]) -> None:
-        """Each with a subscription at the highest QoS: an empty broker is soon explored."""
+        """Each with a subscription at the highest QoS, and with retained messages: an empty broker is soon explored."""
         for client_id, one, topic_filter in zip(CLIENT_IDS, asked, filters, strict=True):
             self.connect(client_id, one)
             self.model.sessions[client_id].subscriptions[topic_filter] = model.Subscription(2)
             packet = wire.subscribe(one.version, 1, [(topic_filter.encode(), 2)])
             self.exchange(self.clients[client_id], packet, wire.SUBACK)
+        client, session = self.clients["a"], self.model.sessions["a"]
+        for number, topic in enumerate(TOPICS):
+            self.publish_one(client, session, model.Message(topic, self.payload(), number % 3, retain=True), None, True)
 
     @precondition(lambda self: len(self.clients) < len(CLIENT_IDS))
     @rule(data=st.data(), asked=asked_of_connect)
@@ -283,11 +290,15 @@ class Sequences(RuleBasedStateMachine):
         assert answer.codes == (qos,) * len(filters)
 
     @precondition(lambda self: self.clients)
-    @rule(data=st.data(), filters=st.lists(st.sampled_from(FILTERS), min_size=1, max_size=3, unique=True))
-    def unsubscribe(self, data: st.DataObject, filters: list[str]) -> None:
+    @rule(data=st.data(), more=st.lists(st.sampled_from(FILTERS), max_size=2, unique=True))
+    def unsubscribe(self, data: st.DataObject, more: list[str]) -> None:
         client, session = self.client(data)
+        mine = data.draw(st.sampled_from(sorted(session.subscriptions)[:8] or FILTERS))
+        filters = [mine, *(one for one in more if one != mine)]
         codes = tuple(0 if session.subscriptions.pop(one, None) else 0x11 for one in filters)
-        answer = self.exchange(client, wire.unsubscribe(client.version, 1, [one.encode() for one in filters]), wire.UNSUBACK)
+        answer = self.exchange(
+            client, wire.unsubscribe(client.version, 1, [one.encode() for one in filters]), wire.UNSUBACK
+        )
         assert answer.codes == (codes if client.version == 5 else ())
 
     # --- publishing ---
@@ -303,7 +314,14 @@ class Sequences(RuleBasedStateMachine):
         release=st.booleans(),
     )
     def publish(
-        self, data: st.DataObject, topics: list[str], qos: int, retain: bool, is_empty: bool, expiry_s: int | None, release: bool
+        self,
+        data: st.DataObject,
+        topics: list[str],
+        qos: int,
+        retain: bool,
+        is_empty: bool,
+        expiry_s: int | None,
+        release: bool,
     ) -> None:
         client, session = self.client(data)
         if client.version == 4:
@@ -368,14 +386,22 @@ class Sequences(RuleBasedStateMachine):
     # --- acknowledging ---
 
     @precondition(lambda self: any(self.model.sessions[one].sent for one in self.clients))
-    @rule(data=st.data(), how_many=st.sampled_from([1, 1, 2, 100]), refuse=st.sampled_from([False, False, False, True]))
-    def acknowledge(self, data: st.DataObject, how_many: int, refuse: bool) -> None:
+    @rule(
+        data=st.data(),
+        how_many=st.sampled_from([1, 1, 2, 100]),
+        refuse=st.sampled_from([False, False, False, True]),
+        is_early=st.booleans(),
+    )
+    def acknowledge(self, data: st.DataObject, how_many: int, refuse: bool, is_early: bool) -> None:
         """One step for some of what has been sent, in any order, also for what only an earlier connection has sent."""
         client_id = data.draw(st.sampled_from([one for one in sorted(self.clients) if self.model.sessions[one].sent]))
         client, session = self.clients[client_id], self.model.sessions[client_id]
-        chosen = data.draw(st.permutations(list(session.sent)))[:how_many]
-        for packet_id in chosen:
-            assert client.receiver is not None
+        assert client.receiver is not None
+        # Early: before it has been sent again, by a client that had it already.
+        candidates = client.receiver.again if is_early and client.receiver.again else session.sent
+        for packet_id in data.draw(st.permutations(list(candidates)))[:how_many]:
+            if packet_id not in session.sent:
+                continue
             delivery = session.sent[packet_id]
             code = 0x80 if refuse and client.version == 5 and delivery.awaits != wire.PUBCOMP else 0
             packet = wire.acknowledge(client.version, delivery.awaits, packet_id, code)
@@ -434,5 +460,7 @@ class Sequences(RuleBasedStateMachine):
         assert len(state.plane.deadlines) == 0
 
 
-Sequences.TestCase.settings = settings(settings.default, stateful_step_count=40)
+Sequences.TestCase.settings = settings(
+    settings.default, max_examples=2 * settings.default.max_examples, stateful_step_count=40
+)
 TestSequences = Sequences.TestCase

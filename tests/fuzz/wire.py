@@ -342,7 +342,9 @@ def connect(
         keep_alive_s.to_bytes(2, "big"),
         block(*properties) if is_5 else b"",
         prefixed(client_id),
-        b"" if will is None else (block(*will.properties) if is_5 else b"") + prefixed(will.topic) + prefixed(will.payload),
+        b""
+        if will is None
+        else (block(*will.properties) if is_5 else b"") + prefixed(will.topic) + prefixed(will.payload),
         b"" if user_name is None else prefixed(user_name),
         b"" if password is None else prefixed(password),
     )

@@ -396,7 +396,13 @@ for _type, (_first, _name, _codes, _rule) in ACKS.items():
     WRONG_ACKS += [
         *(
             # 3.1 has DUP on a PUBREL that is sent again.
-            Wrong(f"{_name} with flags {_flags:04b}", ALL if _flags != 0b1010 else (4, 5), frame(_first & 0xF0 | _flags, b"\0\1"), 0x81, "MQTT-2.1.3-1")
+            Wrong(
+                f"{_name} with flags {_flags:04b}",
+                ALL if _flags != 0b1010 else (4, 5),
+                frame(_first & 0xF0 | _flags, b"\0\1"),
+                0x81,
+                "MQTT-2.1.3-1",
+            )
             for _flags in range(16)
             if _flags != _first & 0x0F
         ),

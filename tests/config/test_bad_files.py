@@ -1,0 +1,204 @@
+"""Files that cannot be used: each error with its line, its key, what was expected, and the nearest known word."""
+
+from pathlib import Path
+
+import pytest
+from config.reading import errors, written
+
+BAD: dict[str, tuple[str, list[str]]] = {
+    "misspelt key": (
+        "allow_anonymus = true",
+        ['1: error: allow_anonymus: unknown key; did you mean "allow_anonymous"?'],
+    ),
+    "misspelt table": ("\n[limts]\nx = 1", ['2: error: limts: unknown key; did you mean "limits"?']),
+    "key in the wrong table": (
+        "[limits]\nallow_anonymous = true\nlevel = 'debug'",
+        [
+            "2: error: limits.allow_anonymous: unknown key; it belongs to the top of the file, before the first "
+            "[table] or [[listeners]]",
+            "3: error: limits.level: unknown key; it belongs to [logging]",
+        ],
+    ),
+    "wrong word": (
+        "share_strategy = 'roundrobin'",
+        [
+            '1: error: share_strategy: expected one of "round_robin", "least_inflight", "sticky", "hash_topic", '
+            '"hash_publisher"; did you mean "round_robin"; got "roundrobin"'
+        ],
+    ),
+    "number for a word": (
+        "durability = 3",
+        ['1: error: durability: expected one of "disk", "os", "memory"; got 3'],
+    ),
+    "number in quotes": (
+        "[[listeners]]\nport = '1883'",
+        ['2: error: listeners[0].port: expected a whole number from 0 to 65535; got "1883"'],
+    ),
+    "number too large": (
+        "[[listeners]]\n[[listeners]]\nport = 90010",
+        ["3: error: listeners[1].port: expected a whole number from 0 to 65535; got 90010"],
+    ),
+    "true for a number": (
+        "[limits]\nreceive_maximum = true",
+        ["2: error: limits.receive_maximum: expected a whole number from 1 to 65535; got true"],
+    ),
+    "number for true": ("response_information = 1", ["1: error: response_information: expected true or false; got 1"]),
+    "size without sense": (
+        "[limits]\nmax_packet_size = '2 parsecs'\nmax_connect_size = '1M'\nmax_write_buffer = 1.5",
+        [
+            '2: error: limits.max_packet_size: "parsecs" is not a unit of size: expected B, kB, MB, GB, KiB, MiB or '
+            'GiB; got "2 parsecs"',
+            '3: error: limits.max_connect_size: the unit "M" is not clear: write "1MB" or "1MiB"; got "1M"',
+            '4: error: limits.max_write_buffer: expected a size such as "2MB" or "64KiB" from 1KiB to 1GB; got 1.5',
+        ],
+    ),
+    "time without sense": (
+        "keep_alive_maximum = '500ms'\n[limits]\nconnect_timeout = 'soon'\nstop_timeout = -1\ndecision_timeout = inf",
+        [
+            '1: error: keep_alive_maximum: expected a time in whole seconds such as "30s" from 0s to 65535s; '
+            'got "500ms"',
+            '3: error: limits.connect_timeout: expected a time such as "500ms", "30s" or "7d"; got "soon"',
+            '4: error: limits.stop_timeout: expected a time such as "500ms", "30s" or "7d", at least 0s; got -1',
+            '5: error: limits.decision_timeout: expected a time such as "500ms", "30s" or "7d", at least 10ms; got inf',
+        ],
+    ),
+    "value for a table": ("limits = 3", ["1: error: limits: expected a table; got 3"]),
+    "table for a list": (
+        "[listeners]\nport = 1883",
+        ["1: error: listeners: expected an array of tables ([[...]]); got a table"],
+    ),
+    "items of a list": (
+        "[[listeners]]\naddress = [\n  '10.0.0.1',\n  5,\n]\norigins = 'https://example.org'",
+        [
+            "4: error: listeners[0].address[1]: expected a text in quotes; got 5",
+            '6: error: listeners[0].origins: expected an array; got "https://example.org"',
+        ],
+    ),
+    "nothing to listen on": (
+        "[[listeners]]\naddress = []",
+        ['1: error: listeners[0]: "address" names nothing to listen on'],
+    ),
+    "one address twice": (
+        "[[listeners]]\n[[listeners]]\naddress = ['10.0.0.1', '127.0.0.1']\nallow_anonymous = true",
+        ["2: error: listeners[1]: 127.0.0.1:1883 is taken by the listener of noctule.toml:1"],
+    ),
+    "a map of words": (
+        "[logging.levels]\n'noctule.net' = 'verbose'",
+        [
+            '2: error: logging.levels."noctule.net": expected one of "debug", "info", "warning", "error", "none"; '
+            'got "verbose"'
+        ],
+    ),
+    "nobody could connect": (
+        "[[listeners]]\naddress = '*'",
+        [
+            "1: error: listeners[0]: nobody could connect: clients without a user name are not let in, and no plugin "
+            "knows others; name one that does (password_file), or set allow_anonymous to true"
+        ],
+    ),
+    "plugin that is not there": (
+        "plugins = ['password_file', 'passwordfile']",
+        ["1: error: plugins.passwordfile: no plugin of the name passwordfile is installed"],
+    ),
+    "plugin by another name": (
+        "[plugins.inside]\nplugin = 'ldap'",
+        ["2: error: plugins.inside.plugin: no plugin of the name ldap is installed"],
+    ),
+    "plugins of the wrong kind": (
+        "plugins = 'password_file'",
+        ["1: error: plugins: expected the names of plugins in an array, or a table [plugins.NAME] for each"],
+    ),
+    "plugin that is no table": (
+        "[plugins]\npassword_file = true",
+        ["2: error: plugins.password_file: expected a table [plugins.password_file]"],
+    ),
+    "plugin without a name": (
+        "plugins = ['a', 2]",
+        [
+            "1: error: plugins[1]: expected the name of a plugin, in quotes",
+            "1: error: plugins.a: no plugin of the name a is installed",
+        ],
+    ),
+    "not here yet": (
+        "durability = 'disk'\n[[listeners]]\nprotocol = 'websocket'\n[listeners.limits]\nmax_connections = 5\n"
+        "[listeners.tls]\ncertificate_file = 'a'\nkey_file = 'b'\n[[listeners]]\npath = '/run/x.sock'",
+        [
+            '1: error: durability: a store on disk ("disk"): not available in this version yet',
+            '3: error: listeners[0].protocol: WebSocket ("websocket"): not available in this version yet',
+            "4: error: listeners[0].limits: limits of one listener: not available in this version yet",
+            "6: error: listeners[0].tls: TLS: not available in this version yet",
+            "10: error: listeners[1].path: unix sockets: not available in this version yet",
+        ],
+    ),
+    "halves of a pair": (
+        "[[listeners]]\n[listeners.tls]\ncertificate_file = 'a'",
+        [
+            '2: error: listeners[0].tls: "certificate_file" and "key_file" go together',
+            "2: error: listeners[0].tls: TLS: not available in this version yet",
+        ],
+    ),
+    "text without quotes": (
+        "a = 1\nshare_strategy = sticky",
+        ['2: error: not TOML: Invalid value (column 18); texts stand in quotes: share_strategy = "sticky"'],
+    ),
+    "no equals sign": (
+        "[limits]\nmax_packet_size 5",
+        ["2: error: not TOML: Expected '=' after a key in a key/value pair (column 17); expected KEY = VALUE"],
+    ),
+    "key twice": ("pid_file = 'a'\npid_file = 'b'", ["2: error: not TOML: Cannot overwrite a value (column 15)"]),
+    "path of another kind": ("pid_file = 3", ["1: error: pid_file: expected a path in quotes; got 3"]),
+    "long values are cut": (
+        f"durability = '{'x' * 500}'",
+        ['1: error: durability: expected one of "disk", "os", "memory"; got "' + "x" * 56 + "..."],
+    ),
+    "control characters are escaped": (
+        'durability = "\\u001b[31m"',
+        ['1: error: durability: expected one of "disk", "os", "memory"; got "\\x1b[31m"'],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_file(tmp_path: Path, name: str) -> None:
+    text, expected = BAD[name]
+    assert errors(written(tmp_path, text)) == [f"noctule.toml:{line}" for line in expected]
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    """The errors of a whole file, in the order of its lines."""
+    texts = [text for name, (text, _) in BAD.items() if text.startswith("[limits]") and name != "no equals sign"]
+    body = "\n".join(text.removeprefix("[limits]\n") for text in texts)
+    found = errors(written(tmp_path, "typo = 1\n[limits]\n" + body))
+    assert len(found) == 1 + sum(len(BAD[name][1]) for name, (text, _) in BAD.items() if text in texts)
+    lines = [int(line.split(":")[1]) for line in found]
+    assert lines == sorted(lines)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert errors(tmp_path / "none.toml") == ["none.toml: error: cannot be read: No such file or directory"]
+    assert errors(tmp_path / "none.conf") == ["none.conf: error: cannot be read: No such file or directory"]
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").mkdir()
+    assert errors(tmp_path / "a.toml") == ["a.toml: error: cannot be read: Is a directory"]
+
+
+def test_not_utf_8(tmp_path: Path) -> None:
+    path = written(tmp_path, b"# 1\n# gr\xfc\xdfe\n")
+    assert errors(path) == ["noctule.toml:2: error: byte 0xFC is not UTF-8 text"]
+
+
+def test_byte_order_mark(tmp_path: Path) -> None:
+    assert errors(written(tmp_path, "\ufeffpid_file = 'x'")) == []
+
+
+def test_too_large(tmp_path: Path) -> None:
+    path = written(tmp_path, b"#" * 16_777_217)
+    assert errors(path) == ["noctule.toml: error: is larger than 16777216 bytes: not a configuration"]
+
+
+def test_nested_too_deeply(tmp_path: Path) -> None:
+    found = errors(written(tmp_path, "a = " + "[" * 100_000))
+    assert len(found) == 1
+    assert "not TOML" in found[0]

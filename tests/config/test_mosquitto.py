@@ -1,0 +1,192 @@
+"""mosquitto.conf as people have it: each file of ``mosquitto/`` starts, or fails with the lines beside it.
+
+After a change that is meant: NOCTULE_UPDATE_EXPECTED=1 pytest tests/config/test_mosquitto.py, and read the difference.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from config.reading import config_of_plugin, errors, loaded, warnings, written
+from noctule.config.loading import examine, is_mosquitto
+from noctule.config.log import LogLevel, LogStream
+from noctule.config.mosquitto import _Reader
+from noctule.config.mosquitto_directives import DIRECTIVES, OTHER_DEFAULTS, PATHS, SECURITY, Reading, Special
+from noctule.config.problems import ConfigError
+from noctule.config.settings import ListenerSettings
+from noctule.config.toml_text import document_text
+
+FOLDER = Path(__file__).parent / "mosquitto"
+FILES = sorted(path.stem for path in FOLDER.glob("*.conf"))
+
+
+@pytest.fixture(autouse=True)
+def _started_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mosquitto takes relative paths from where it is started."""
+    monkeypatch.chdir(FOLDER)
+
+
+def result_of(name: str) -> str:
+    """What becomes of the file: whether it starts, and every error and warning."""
+    examined = examine(Path(f"{name}.conf"), environment={}, config_of_plugin=config_of_plugin)
+    wrong = (*examined.problems, *examined.not_yet)
+    lines = [problem.line("error") for problem in wrong] + [problem.line("warning") for problem in examined.warnings]
+    return "\n".join(["fails" if wrong else "starts", *lines]) + "\n"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file(name: str) -> None:
+    expected = FOLDER / f"{name}.expected"
+    if os.environ.get("NOCTULE_UPDATE_EXPECTED"):
+        expected.write_text(result_of(name), encoding="utf-8")
+    assert result_of(name) == expected.read_text(encoding="utf-8")
+
+
+def test_there_are_enough() -> None:
+    assert len(FILES) >= 30
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_converted(name: str, tmp_path: Path) -> None:
+    """The TOML says the same as the file that it was made from."""
+    try:
+        settings = loaded(Path(f"{name}.conf")).settings
+    except ConfigError:
+        return
+    document = examine(Path(f"{name}.conf"), environment={}, config_of_plugin=config_of_plugin).document
+    assert loaded(written(tmp_path, document_text(document))).settings == settings
+
+
+def directive(tmp_path: Path, text: str) -> Path:
+    return written(tmp_path, text, "mosquitto.conf")
+
+
+def test_no_listener_is_this_machine_alone(tmp_path: Path) -> None:
+    for text in ("", "persistence false\n", "password_file x\n"):
+        settings = loaded(directive(tmp_path, text)).settings
+        assert [listener.hosts for listener in settings.listeners] == [("127.0.0.1",)]
+        assert settings.admits_anonymous(settings.listeners[0])
+
+
+def test_a_listener_lets_nobody_in_unasked(tmp_path: Path) -> None:
+    for text in ("listener 1883\n", "listener 1883 127.0.0.1\n", "port 1883\n"):
+        assert "nobody could connect" in errors(directive(tmp_path, text))[0]
+        settings = loaded(directive(tmp_path, f"{text}password_file x\n")).settings
+        assert not settings.admits_anonymous(settings.listeners[0])
+
+
+def test_port_and_address(tmp_path: Path) -> None:
+    text = "allow_anonymous true\nport 1884\nlistener 1885 10.0.0.1\nlistener 1886\nsocket_domain ipv4\n"
+    assert loaded(directive(tmp_path, text)).settings.listeners == (
+        ListenerSettings("*", 1884),
+        ListenerSettings("10.0.0.1", 1885),
+        ListenerSettings("0.0.0.0", 1886),
+    )
+
+
+def test_limits_and_log(tmp_path: Path) -> None:
+    text = (
+        "max_inflight_messages 5\nmax_packet_size 4096\nmax_queued_bytes 1000000\nmax_keepalive 60\n"
+        "log_type error\nlog_type warning\nlog_dest stdout\nlog_dest file x.log\nlog_timestamp false\n"
+        "pid_file /run/x.pid\n"
+    )
+    settings = loaded(directive(tmp_path, text)).settings
+    assert settings.limits.inflight_max == 5
+    assert settings.limits.packet_max_bytes == 4_096
+    assert settings.limits.queue_max_bytes == 1_000_000
+    assert settings.keep_alive_max_s == 60
+    assert settings.log.level is LogLevel.WARNING
+    assert settings.log.destinations == (LogStream.STDOUT, FOLDER / "x.log")
+    assert settings.log.timestamps is False
+    assert settings.pid_file == Path("/run/x.pid")
+
+
+@pytest.mark.parametrize(
+    ("text", "destinations"),
+    [
+        ("log_dest none\n", ()),
+        ("log_dest syslog\n", (LogStream.STDERR,)),
+        ("log_dest stdout\nlog_dest syslog\n", (LogStream.STDOUT,)),
+        ("log_dest syslog\nlog_dest stdout\n", (LogStream.STDOUT,)),
+    ],
+)
+def test_log_destinations(tmp_path: Path, text: str, destinations: tuple[LogStream, ...]) -> None:
+    assert loaded(directive(tmp_path, text)).settings.log.destinations == destinations
+
+
+def test_files_become_plugins(tmp_path: Path) -> None:
+    text = "listener 1883\npassword_file /a/passwd\nacl_file /a/acl\n"
+    plugins = loaded(directive(tmp_path, text)).settings.plugins
+    assert [(plugin.name, dict(plugin.options)) for plugin in plugins] == [
+        ("password_file", {"path": "/a/passwd"}),
+        ("access_file", {"path": "/a/acl"}),
+    ]
+
+
+def test_included_files_begin_before_any_listener(tmp_path: Path) -> None:
+    """As Mosquitto; and the main file goes on where it was."""
+    written(tmp_path, "max_connections 5\n", "conf.d/a.conf")
+    text = f"listener 1883\ninclude_dir {tmp_path}/conf.d\nlistener_allow_anonymous true\n"
+    assert errors(directive(tmp_path, text)) == [
+        'conf.d/a.conf:1: error: max_connections: stands before every "listener": move it below the one that it is for'
+    ]
+    written(tmp_path, f"include_dir {tmp_path}\nmax_keepalive 9\n", "conf.d/a.conf")
+    settings = loaded(directive(tmp_path, text)).settings
+    assert settings.listeners == (ListenerSettings("*", 1883, allow_anonymous=True),)
+    assert settings.keep_alive_max_s == 9
+    assert warnings(directive(tmp_path, text))[-1].startswith("conf.d/a.conf:1: warning: include_dir: ignored: only")
+
+
+def test_a_bridge_keeps_its_topic_and_its_password(tmp_path: Path) -> None:
+    """``#`` is a topic there, and may be in a password: no word of them is an error of its own."""
+    text = "allow_anonymous true\nconnection a\ntopic # both 2\nremote_password a #b\naddress h # comment\n"
+    assert len(errors(directive(tmp_path, text))) == 1
+
+
+def test_equals_signs(tmp_path: Path) -> None:
+    assert errors(directive(tmp_path, "listener = 1883\nallow_anonymous=true\n")) == [
+        "mosquitto.conf:1: error: listener: mosquitto.conf has no equals signs: listener VALUE",
+        "mosquitto.conf:2: error: allow_anonymous=true: mosquitto.conf has no equals signs: allow_anonymous VALUE",
+    ]
+
+
+def test_not_utf_8_where_it_counts(tmp_path: Path) -> None:
+    path = written(tmp_path, b"allow_anonymous true\npid_file /run/\xfc.pid\n", "mosquitto.conf")
+    assert errors(path) == ["mosquitto.conf:2: error: pid_file: is not UTF-8 text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("noctule.toml", "listener 1883", False),
+        ("mosquitto.conf", "a = 1", True),
+        ("mosquitto-no-auth.conf", "", True),
+        ("broker.conf", "\n# comment\nlistener 1883\n", True),
+        ("broker.conf", "[limits]\n", False),
+        ("broker.conf", "log_dest stdout\n", True),
+        ("config", "plugins = []\n", False),
+        ("config", "allow_anonymous true\n", True),
+        ("other.conf", "", True),
+        ("config", "", False),
+    ],
+)
+def test_which_form_it_has(tmp_path: Path, name: str, text: str, expected: bool) -> None:
+    assert is_mosquitto(written(tmp_path, text, name)) is expected
+
+
+def test_every_special_directive_has_its_method() -> None:
+    for name, one in DIRECTIVES.items():
+        assert isinstance(one, Special) == hasattr(_Reader, f"_{name}"), name
+
+
+def test_the_tables_name_directives() -> None:
+    assert set(DIRECTIVES) >= PATHS | SECURITY | {name for name, _, _ in OTHER_DEFAULTS}
+
+
+def test_every_directive_is_read(tmp_path: Path) -> None:
+    """Alone in a file, with a value that looks right: never an unknown word, never a failure of ours."""
+    for name, one in DIRECTIVES.items():
+        value = {Reading.FLAG: "true", Reading.NUMBER: "5"}.get(one.reading, "x")
+        for text in (f"{name} {value}\n", f"{name}\n", f"listener 1883\nconnection b\n{name} {value}\n"):
+            for error in errors(directive(tmp_path, text)):
+                assert "unknown" not in error
