@@ -34,7 +34,7 @@ PROFILE = os.environ.get("NOCTULE_FUZZ", "short")
 settings.load_profile(PROFILE)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _quiet() -> Generator[None]:
     """Thousands of broken packets are meant here: the log says nothing of them."""
     logger = logging.getLogger("noctule")
