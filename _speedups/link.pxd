@@ -31,6 +31,7 @@ cdef class Link(Outlet):
     cdef public object wake
     cdef public object connection       # what the handlers know of it: version, user name, ...
     cdef readonly str peer
+    cdef readonly object origin         # where the connection comes from (core.origin.Origin), or None
     cdef dict _rights                   # topic in bytes -> what the session may do there; None: not asked yet
     cdef uint64_t _rights_generation
     cdef int _route_rights              # of the last topic published to

@@ -33,7 +33,8 @@ class Handler(Protocol):
 class Link(Outlet):
     """One connection. ``wake()`` is called when there is something to send (``take_output``).
 
-    ``peer`` names the other side for the log; ``connection`` is what the handlers know of it.
+    ``peer`` names the other side for the log, ``origin`` says where it comes from; ``connection`` is what
+    the handlers know of it.
     """
 
     router: Router
@@ -41,11 +42,12 @@ class Link(Outlet):
     wake: Callable[[], object] | None
     connection: Any
     peer: str
+    origin: Any
     keep_alive_s: int
     state: int
     is_paused: bool
     has_more: bool
-    def __init__(self, router: Router, handler: Handler, peer: str) -> None: ...
+    def __init__(self, router: Router, handler: Handler, peer: str, origin: Any = None) -> None: ...
     def await_decision(self, version: int, packet_max: int = 0xFFFFFFFF) -> None:
         """CONNECT is read, and whether it is accepted is decided later: with ``open`` or with ``end``."""
     def open(

@@ -71,12 +71,13 @@ cdef inline bint _is_allowed(int rights, uint8_t qos, bint retain) noexcept:
 cdef class Link(Outlet):
     """One connection. ``wake()`` is called when there is something to send (``take_output``).
 
-    ``peer`` names the other side for the log. It refers to its session and its session to it while it
+    ``peer`` names the other side for the log, ``origin`` says what is known of it. It refers to its session and its session to it while it
     is open; whoever ends it (``close``, ``end``) unties them.
     """
 
-    def __init__(self, Router router not None, handler, str peer not None):
+    def __init__(self, Router router not None, handler, str peer not None, origin=None):
         self.router = router
+        self.origin = origin
         self.plane = router.plane
         self.handler = handler
         self.peer = peer

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 
 import trio
-from noctule.config.settings import Carrier, Settings
+from noctule.config.settings import Carrier, ListenerSettings, Settings
 from noctule.core.authentication import AuthenticationMethod
+from noctule.core.origin import Origin
 from noctule.core.state import State, make_state
 from noctule.handlers.connection import last_packet
 from noctule.handlers.dispatch import Dispatcher
@@ -56,43 +57,49 @@ class Broker:
         self._server_reference = server_reference
         self._stop_asked.set()
 
-    async def serve_stream(self, stream: trio.abc.Stream, peer: str) -> None:
-        """Speak MQTT over one trio stream (while ``run`` runs), until either side ends it."""
-        await self._streams.serve(stream, peer)
+    async def serve_stream(self, stream: trio.abc.Stream, peer: str, origin: Origin | None = None) -> None:
+        """Speak MQTT over one trio stream (while ``run`` runs), until either side ends it.
+
+        Without an ``origin`` it counts as a connection to the first listener.
+        """
+        if origin is None:
+            listeners = self.settings.listeners
+            origin = Origin(listeners[0] if listeners else ListenerSettings())
+        await self._streams.serve(stream, peer, origin)
 
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and serve. ``task_status`` is told the URLs when every listener is open.
 
         ListenError where an address cannot be listened on: nothing is left open then.
         """
-        listening: list[socket.socket] = []
+        listening: list[tuple[socket.socket, ListenerSettings]] = []
         try:
             for listener in self.settings.listeners:
-                listening += await open_listeners(listener)
-            self.urls = tuple(url_of(bound) for bound in listening)
+                listening += [(bound, listener) for bound in await open_listeners(listener)]
+            self.urls = tuple(url_of(bound) for bound, _ in listening)
             async with trio.open_nursery() as connections:
                 connections.start_soon(self._clock.run)
                 self._dispatcher.decisions.wait_in(connections, self._clock)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
-                    for bound in listening:
-                        accepting.start_soon(accept, bound)
+                    for bound, listener in listening:
+                        accepting.start_soon(accept, bound, listener)
                     task_status.started(self.urls)
                     await self._stop_asked.wait()
                     accepting.cancel_scope.cancel()
                 # Who is told to go and comes back at once is refused, and can try another broker.
-                for bound in listening:
+                for bound, _ in listening:
                     bound.close()
                 await self._end_links()
                 connections.cancel_scope.cancel()
         finally:
-            for bound in listening:
+            for bound, _ in listening:
                 bound.close()
             for link in list(self.state.links):
                 link.close()
             self.state.plane.close()
 
-    def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket], Awaitable[None]]:
+    def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket, ListenerSettings], Awaitable[None]]:
         """What accepts from a listening socket until it is cancelled; the connections live on in their nursery."""
         if self.carrier is Carrier.REACTOR:
             from noctule.net.pump import Pump
@@ -101,11 +108,11 @@ class Broker:
             connections.start_soon(pump.run)
             return pump.accept
 
-        def adopt(connected: socket.socket, peer: str) -> None:
+        def adopt(connected: socket.socket, peer: str, origin: Origin) -> None:
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
-            connections.start_soon(self._streams.serve, stream, peer)
+            connections.start_soon(self._streams.serve, stream, peer, origin)
 
-        return lambda listening: Acceptor(listening, adopt).run()
+        return lambda listening, listener: Acceptor(listening, listener, adopt).run()
 
     async def _end_links(self) -> None:
         """Send DISCONNECT 0x8B to whom it can be told, flush, and wait a bounded time until they are gone."""

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 from noctule.config import limits
 from noctule.config.settings import EVERY_ADDRESS, ListenerSettings
+from noctule.core.origin import Origin
 
 #: What ``accept`` says when the system has no more to give: wait, and go on. As in trio's own accept loop.
 _CAPACITY_ERRNOS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
@@ -93,11 +94,17 @@ async def _open_host(host: str, port: int) -> list[socket.socket]:
 class Acceptor:
     """Accepts what waits on one listening socket, whoever finds that it is readable.
 
-    ``adopt(connected, peer)`` takes each connection over; what it raises is logged, and that connection closed.
+    ``adopt(connected, peer, origin)`` takes each connection over; what it raises is logged, and that connection closed.
     """
 
-    def __init__(self, listening: socket.socket, adopt: Callable[[socket.socket, str], None]) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        listener: ListenerSettings,
+        adopt: Callable[[socket.socket, str, Origin], None],
+    ) -> None:
         self.listening = listening
+        self._listener = listener
         self._adopt = adopt
         self._failures = 0
         self._quiet_until = float("-inf")
@@ -126,7 +133,7 @@ class Acceptor:
             host, port = address[:2]
             peer = f"[{host}]:{port}" if listening.family == socket.AF_INET6 else f"{host}:{port}"
             try:
-                self._adopt(connected, peer)
+                self._adopt(connected, peer, Origin(self._listener, host))
             except OSError as error:
                 connected.close()
                 _logger.error("Cannot take the connection of %s: %s", peer, error)

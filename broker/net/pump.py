@@ -6,6 +6,8 @@ import socket
 import trio
 from noctule._speedups.reactor import Reactor, SocketLink
 from noctule.config import limits
+from noctule.config.settings import ListenerSettings
+from noctule.core.origin import Origin
 from noctule.core.state import State
 from noctule.handlers.dispatch import Dispatcher
 from noctule.net.clock import Clock
@@ -28,17 +30,17 @@ class Pump:
         self._streams = streams
         self._reactor = Reactor(state.plane, _log_error)
 
-    def _adopt(self, connected: socket.socket, peer: str) -> None:
+    def _adopt(self, connected: socket.socket, peer: str, origin: Origin) -> None:
         """Take over a socket accepted in a turn. OSError where the system refuses to watch it: it is closed then."""
         state = self._state
-        link = SocketLink(state.router, self._dispatcher, peer)
+        link = SocketLink(state.router, self._dispatcher, peer, origin)
         self._reactor.add(link, connected.detach())
         state.links.add(link)
         state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.connect_timeout_s)
 
-    async def accept(self, listening: socket.socket) -> None:
+    async def accept(self, listening: socket.socket, listener: ListenerSettings) -> None:
         """Accept from a listening socket, within the reactor's turns, until cancelled."""
-        acceptor = Acceptor(listening, self._adopt)
+        acceptor = Acceptor(listening, listener, self._adopt)
         exhausted = trio.Event()
 
         def accept_waiting() -> None:

@@ -8,6 +8,7 @@ import logging
 
 import trio
 from noctule._speedups.link import CLOSED, ENDING, Link
+from noctule.core.origin import Origin
 from noctule.core.state import State
 from noctule.handlers.dispatch import Dispatcher
 from noctule.net.clock import Clock
@@ -27,11 +28,11 @@ class Streams:
         #: How many streams are served now.
         self.count = 0
 
-    async def serve(self, stream: trio.abc.Stream, peer: str) -> None:
+    async def serve(self, stream: trio.abc.Stream, peer: str, origin: Origin) -> None:
         """Speak MQTT over the stream until either side ends it; the stream is closed afterwards."""
         state = self._state
         connection = _StreamConnection(stream)
-        link = Link(state.router, self._dispatcher, peer)
+        link = Link(state.router, self._dispatcher, peer, origin)
         link.wake = connection.wake
         self._clock.begin_turn()
         state.links.add(link)

@@ -10,6 +10,7 @@ import trio
 from net.stream_clients import run_mocked
 from noctule.config import limits
 from noctule.config.settings import ListenerSettings
+from noctule.core.origin import Origin
 from noctule.net.listeners import Acceptor, ListenError, open_listeners, url_of
 
 
@@ -105,13 +106,13 @@ def test_accepting_goes_on_when_descriptors_are_back(
     listening.failures = [code] * 3
     adopted: list[str] = []
 
-    def adopt(connected: socket.socket, peer: str) -> None:
+    def adopt(connected: socket.socket, peer: str, origin: Origin) -> None:
         connected.close()
         adopted.append(peer)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Acceptor(listening, adopt).run)
+            nursery.start_soon(Acceptor(listening, ListenerSettings(), adopt).run)
             client = await trio.open_tcp_stream(*listening.getsockname())
             await trio.sleep(2.5 * limits.ACCEPT_RETRY_S)
             assert adopted == []
@@ -131,7 +132,7 @@ def test_a_connection_that_is_gone_before_it_is_accepted_is_nobodys_error(
     listening: CountedSocket, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
     listening.failures = [code]
-    acceptor = Acceptor(listening, lambda connected, peer: connected.close())
+    acceptor = Acceptor(listening, ListenerSettings(), lambda connected, peer, origin: connected.close())
     with socket.create_connection(listening.getsockname()):
         assert acceptor.accept_waiting()
         assert acceptor.accept_waiting()
@@ -144,14 +145,14 @@ def test_a_connection_that_cannot_be_taken_over_is_closed_and_the_next_is_accept
 ) -> None:
     peers: list[str] = []
 
-    def adopt(connected: socket.socket, peer: str) -> None:
+    def adopt(connected: socket.socket, peer: str, origin: Origin) -> None:
         peers.append(peer)
         if len(peers) == 1:
             raise OSError(errno.ENOSPC, "no more watches")
         connected.close()
 
     with socket.create_connection(listening.getsockname()) as first, socket.create_connection(listening.getsockname()):
-        assert Acceptor(listening, adopt).accept_waiting()
+        assert Acceptor(listening, ListenerSettings(), adopt).accept_waiting()
         assert first.recv(1) == b""
     assert len(peers) == 2
     (record,) = caplog.records
@@ -160,7 +161,7 @@ def test_a_connection_that_cannot_be_taken_over_is_closed_and_the_next_is_accept
 
 def test_a_burst_leaves_time_for_the_others(listening: CountedSocket) -> None:
     taken: list[socket.socket] = []
-    acceptor = Acceptor(listening, lambda connected, peer: taken.append(connected))
+    acceptor = Acceptor(listening, ListenerSettings(), lambda connected, peer, origin: taken.append(connected))
     clients = [socket.create_connection(listening.getsockname()) for _ in range(limits.ACCEPT_BURST + 5)]
     assert acceptor.accept_waiting()
     assert len(taken) == limits.ACCEPT_BURST

@@ -1,0 +1,1 @@
+"""Hook specifications, what they answer, how plugins are loaded, and the table of hooks."""
