@@ -1,5 +1,7 @@
 """One heap for everything that waits for a time: connections that must speak, sessions that expire."""
 
+from collections.abc import Callable
+
 class Timed:
     """What can wait in Deadlines, for one deadline at a time."""
 
@@ -7,6 +9,12 @@ class Timed:
     @property
     def scheduled(self) -> bool:
         """Whether it waits for its deadline."""
+
+class Alarm(Timed):
+    """A function to be called at a deadline."""
+
+    call: Callable[[], object]
+    def __init__(self, call: Callable[[], object]) -> None: ...
 
 class Deadlines:
     """A binary heap of Timed objects by deadline, in seconds on the broker's clock."""

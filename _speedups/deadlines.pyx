@@ -23,6 +23,15 @@ cdef class Timed:
         return self.heap_index >= 0
 
 
+cdef class Alarm(Timed):
+    """A function to be called at a deadline."""
+
+    cdef readonly object call
+
+    def __init__(self, call not None):
+        self.call = call
+
+
 cdef class Deadlines:
     """A binary heap of Timed objects by deadline, in seconds on the broker's clock."""
 

@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer
 from noctule._speedups.codec cimport Fault, Frame, PublishFields
+from noctule._speedups.message cimport Message
 from noctule._speedups.outlet cimport Outlet
 from noctule._speedups.router cimport Route, Router
 from noctule._speedups.session cimport Session
@@ -35,6 +36,7 @@ cdef class Link(Outlet):
     cdef dict _rights                   # topic in bytes -> what the session may do there; None: not asked yet
     cdef uint64_t _rights_generation
     cdef int _route_rights              # of the last topic published to
+    cdef Message _changed               # what a plugin has made of the PUBLISH that is to be handled again, or None
     cdef list _aliases                  # [Topic Alias] -> topic name in bytes, or None
     cdef Route _route                   # of the last topic published to
     cdef WriteBuffer rest               # of a packet that is not whole yet
@@ -43,6 +45,8 @@ cdef class Link(Outlet):
     cdef readonly uint8_t state
     cdef readonly bint is_paused
     cdef readonly bint has_more         # whole packets wait in ``rest`` for their turn (``go_on``)
+    cdef uint32_t packet_max_in         # what the peer was told, and so may send, whatever the limits are now
+    cdef uint16_t alias_max_in
     cdef int _control_packets           # handed to the handler in this go
     cdef bint _takes_dup                # 3.1: PUBREL, SUBSCRIBE and UNSUBSCRIBE may be sent again with DUP
     cdef bint _is_parsing
@@ -54,7 +58,10 @@ cdef class Link(Outlet):
     cdef int _parse(self, Cursor *cursor) except -1
     cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1
     cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1
-    cdef int _denied(self, PublishFields *fields) except -1
+    cdef int _denied(self, PublishFields *fields, Message message) except -1
+    cdef int _accept(self, PublishFields *fields, Message message, Route route) except -1
+    cdef int _publish_changed(self, PublishFields *fields) except -1
+    cdef int _dropped(self, PublishFields *fields, int reason_code) except -1
     cdef int _resolve_alias(self, PublishFields *fields, Fault *fault) except -1
     cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1
     cdef int _acknowledgement(self, Frame *frame) except -1

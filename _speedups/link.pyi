@@ -25,6 +25,9 @@ class Handler(Protocol):
         """The peer broke a rule: the handler ends the connection."""
     def denied(self, link: Link, topic: bytes) -> None:
         """A message to this topic was not allowed."""
+    def undecided(self, link: Link, topic: bytes) -> None:
+        """Whether a message to this topic is allowed is to be found out: the handler pauses the link, or has the answer
+        when it returns."""
     def lost(self, link: Link, cause: str) -> None:
         """The connection is gone, and not because the handler ended it."""
     def closed(self, link: Link) -> None:

@@ -8,6 +8,8 @@ handler, a Python object with
                                             before ``open`` only the last two
     violation(link, code, text, rule)       the peer broke a rule: the handler ends the connection
     denied(link, topic)                     a message to this topic was not allowed; the handler logs it
+    undecided(link, topic)                  whether it is allowed is to be found out: the handler pauses the link, or
+                                            has the answer when it returns
     lost(link, cause)                       the connection is gone, and not because the handler ended it
     closed(link)                            the last call of all, however it ended
 
@@ -52,6 +54,12 @@ cdef enum:
     # have the packet limit, and these have next to nothing.
     ACK_BYTES_MAX = 65_536
     NO_PACKET_MAX = 0xFFFFFFFF
+    # What the handling of a packet comes to.
+    STOP = 0                # the link goes no further
+    GO_ON = 1
+    AGAIN = 2               # the link waits, and handles the same packet again
+    RIGHTS_UNKNOWN = 16     # session.RIGHTS_UNKNOWN
+    RIGHTS_ALL = 11
 
 NEW, DECIDING, OPEN, ENDING, CLOSED = LINK_NEW, LINK_DECIDING, LINK_OPEN, LINK_ENDING, LINK_CLOSED
 
@@ -116,6 +124,8 @@ cdef class Link(Outlet):
         self.state = LINK_OPEN
         self.session = session
         self.keep_alive_s = keep_alive_s
+        self.packet_max_in = <uint32_t>self.plane.packet_max_bytes
+        self.alias_max_in = self.plane.alias_max_in
         self.last_received = self.plane.now
         if keep_alive_s:
             self.plane.deadlines.schedule_at(self, self.plane.now + 1.5 * keep_alive_s)
@@ -204,6 +214,7 @@ cdef class Link(Outlet):
         self._route = None
         self._aliases = None
         self._rights = None
+        self._changed = None
         self._drop_buffers()
         if session is not None and session.outlet is self:
             session.detach()
@@ -338,10 +349,12 @@ cdef class Link(Outlet):
         kept.at = self.rest.data + self.rest.start
         self._parse(&kept)
         if self.is_paused or self.has_more or self.state >= LINK_ENDING:
-            # The packet itself is done with; what follows it waits in its place.
+            # The packet itself is done with, unless it is to be handled again; what follows it waits in its place.
             if self.state < LINK_ENDING:
-                self.plane.pool.give_back(&self.rest)
+                if left(&kept) == 0:
+                    self.plane.pool.give_back(&self.rest)
                 self._keep(cursor.at, left(cursor))
+                cursor.at = cursor.end
             return 0
         self.plane.pool.give_back(&self.rest)
         return 1
@@ -349,7 +362,7 @@ cdef class Link(Outlet):
     cdef bint _size_allowed(self, const Frame *frame) except -1:
         """Whether a packet may be this large; the handler has been told where it may not."""
         cdef Fault fault
-        cdef size_t most = self.plane.packet_max_bytes
+        cdef size_t most = self.packet_max_in
         if self.state == LINK_NEW:
             if frame.first != 0x10:
                 _fault(&fault, PROTOCOL_ERROR, b"the first packet is not CONNECT", b"MQTT-3.1.0-1")
@@ -378,6 +391,7 @@ cdef class Link(Outlet):
         cdef Fault fault
         cdef Run run
         cdef const unsigned char *start
+        cdef int outcome
         run.count = 0
         while cursor.at < cursor.end and self.state < LINK_ENDING and not self.is_paused:
             if self._control_packets >= CONTROL_PACKETS_MAX:
@@ -394,18 +408,26 @@ cdef class Link(Outlet):
                 self._flush_run(&run)
                 self._size_allowed(&frame)
                 return 0
-            if frame.first >> 4 != PUBLISH or self.state != LINK_OPEN or frame.size > self.plane.packet_max_bytes:
+            if frame.first >> 4 != PUBLISH or self.state != LINK_OPEN or frame.size > self.packet_max_in:
                 self._flush_run(&run)
                 if not self._size_allowed(&frame):
                     return 0
             self.plane.counters.packets_received[frame.first >> 4] += 1
-            if not self._packet(&frame, start, &run):
+            if self.plane.packet_received is not None:
+                self.plane.tell(self.plane.packet_received, self,
+                                PyBytes_FromStringAndSize(<const char *>start, frame.size))
+            outcome = self._packet(&frame, start, &run)
+            if outcome == AGAIN:
+                self.plane.counters.packets_received[frame.first >> 4] -= 1
+                cursor.at = start
+                break
+            if outcome == STOP:
                 break
         self._flush_run(&run)
         return 0
 
     cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1:
-        """Handle one packet; 0 where the link stops here."""
+        """Handle one packet; STOP where the link ends here, AGAIN where it waits for a decision about it."""
         cdef Fault fault
         cdef int packet_type = frame.first >> 4
         self.last_received = self.plane.now
@@ -442,7 +464,6 @@ cdef class Link(Outlet):
     cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1:
         cdef PublishFields fields
         cdef Fault fault
-        cdef int targets
         if read_publish(frame.first, frame.body, <Layout>self.layout, False, &fields, &fault) < 0:
             self._flush_run(run)
             return self._refuse(&fault)
@@ -450,6 +471,8 @@ cdef class Link(Outlet):
             self._flush_run(run)
             if not self._resolve_alias(&fields, &fault):
                 return self._refuse(&fault)
+        if self.plane.message_received is not None:
+            return self._publish_changed(&fields)
         if self._route is None or not is_current(self.router, self._route, fields.parts.topic, fields.parts.topic_size):
             self._flush_run(run)
             if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, &fault) < 0:
@@ -457,11 +480,14 @@ cdef class Link(Outlet):
             self._route = self.router.route_of(fields.parts.topic, fields.parts.topic_size)
             if self.session.access is not None:
                 self._route_rights = self._rights_at(fields.parts.topic, fields.parts.topic_size)
+                if self._route_rights == RIGHTS_UNKNOWN:
+                    self._route = None
+                    return AGAIN
         self.plane.counters.publish_bytes_received += fields.parts.payload_size
         if self.session.access is not None and not _is_allowed(self._route_rights, fields.qos, fields.retain):
             self._flush_run(run)
-            return self._denied(&fields)
-        if fields.qos == 0 and not fields.retain and fields.properties.alias == 0:
+            return self._denied(&fields, None)
+        if fields.qos == 0 and not fields.retain and fields.properties.alias == 0 and not self.plane.sees_messages:
             if run.count == 0:
                 run.start = start
                 run.payload_bytes = 0
@@ -470,48 +496,118 @@ cdef class Link(Outlet):
             run.payload_bytes += fields.parts.payload_size
             return 1
         self._flush_run(run)
+        return self._accept(&fields, None, self._route)
+
+    cdef int _accept(self, PublishFields *fields, Message message, Route route) except -1:
+        """Take a message that is allowed: publish it, or at QoS 2 hold it. ``message``: in place of what was received."""
+        cdef Fault fault
+        cdef int targets
         if fields.qos == 2:
-            if self.session.received.count >= 2 * self.plane.receive_maximum \
-                    and find_flight(&self.session.received, fields.packet_id) == NULL:
-                _fault(&fault, RECEIVE_MAXIMUM_EXCEEDED, b"more unreleased QoS 2 messages than the Receive Maximum",
-                       b"MQTT-3.3.4-7")
-                return self._refuse(&fault)
-            if self.session.received_bytes > 2 * self.plane.queue_max_bytes:
-                _fault(&fault, QUOTA_EXCEEDED, b"more bytes of unreleased QoS 2 messages than a session may hold", b"")
-                return self._refuse(&fault)
-            # Delivered when it is released; until then the identifier stands for it [MQTT-4.3.3-10].
             if find_flight(&self.session.received, fields.packet_id) == NULL:
-                self.session.hold(fields.packet_id, message_of(&fields, self.plane.now))
+                if self.session.received.count >= 2 * self.session.receive_maximum:
+                    _fault(&fault, RECEIVE_MAXIMUM_EXCEEDED, b"more unreleased QoS 2 messages than the Receive Maximum",
+                           b"MQTT-3.3.4-7")
+                    return self._refuse(&fault)
+                if self.session.received_bytes > 2 * self.plane.queue_max_bytes:
+                    _fault(&fault, QUOTA_EXCEEDED, b"more bytes of unreleased QoS 2 messages than a session may hold",
+                           b"")
+                    return self._refuse(&fault)
+                # Delivered when it is released; until then the identifier stands for it [MQTT-4.3.3-10].
+                if message is None:
+                    message = message_of(fields, self.plane.now)
+                self.session.hold(fields.packet_id, message)
             if self.session.answer_later(fields.packet_id):
                 return 1        # an over-run of the Receive Maximum is slowed down first
-            return self._acknowledge(PUBREC, fields.packet_id, 0 if self._route.count else NO_MATCHING_SUBSCRIBERS)
-        targets = self.router.publish(self._route, &fields, None, self.session)
+            return self._acknowledge(PUBREC, fields.packet_id, 0 if route.count else NO_MATCHING_SUBSCRIBERS)
+        targets = self.router.publish(route, NULL if message is not None else fields, message, self.session)
         if fields.qos == 1:
             return self._acknowledge(PUBACK, fields.packet_id, 0 if targets else NO_MATCHING_SUBSCRIBERS)
         return 1
+
+    cdef int _publish_changed(self, PublishFields *fields) except -1:
+        """A PUBLISH that is shown to ``Plane.message_received`` first; access is checked on what comes back."""
+        cdef Fault fault
+        cdef Message message
+        cdef Route route
+        cdef object answer
+        cdef int rights
+        if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, &fault) < 0:
+            return self._refuse(&fault)
+        if fields.qos == 2 and find_flight(&self.session.received, fields.packet_id) != NULL:
+            message = <Message>find_flight(&self.session.received, fields.packet_id).message
+            return self._accept(fields, message, self.router.route_of(message.data, message.topic_size))
+        message = self._changed     # asked already, before somebody was asked for the rights
+        self._changed = None
+        if message is None:
+            message = message_of(fields, self.plane.now)
+            self.plane.is_deciding = True
+            try:
+                answer = self.plane.message_received(self, message)
+            finally:
+                self.plane.is_deciding = False
+            if not isinstance(answer, Message):
+                self.plane.counters.publish_bytes_received += fields.parts.payload_size
+                return self._dropped(fields, <int>answer)
+            message = <Message>answer
+        if self.session.access is not None:
+            rights = self._rights_at(message.data, message.topic_size)
+            if rights == RIGHTS_UNKNOWN:
+                self._changed = message
+                return AGAIN
+            if not _is_allowed(rights, message.qos, message.retain):
+                self.plane.counters.publish_bytes_received += fields.parts.payload_size
+                return self._denied(fields, message)
+        self.plane.counters.publish_bytes_received += fields.parts.payload_size
+        route = self.router.route_of(message.data, message.topic_size)
+        return self._accept(fields, message, route)
+
+    cdef int _dropped(self, PublishFields *fields, int reason_code) except -1:
+        """A plugin has taken the message out: it goes nowhere, and is acknowledged with what the plugin says."""
+        if fields.qos == 0:
+            return 1
+        return self._acknowledge(PUBACK if fields.qos == 1 else PUBREC, fields.packet_id, <uint8_t>reason_code)
 
     cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1:
         """What the session may do at this topic: asked once, and remembered until rights change."""
         cdef bytes name = PyBytes_FromStringAndSize(<const char *>topic, size)
         cdef object rights
+        cdef bint has_asked = False
         if self._rights is None or self._rights_generation != self.router.access_generation \
                 or len(self._rights) >= RIGHTS_MAX:
             self._rights = {}
             self._rights_generation = self.router.access_generation
         rights = self._rights.get(name)
-        if rights is None:
+        while rights is None:
             self.plane.is_deciding = True
             try:
                 rights = self.session.access.publish_rights(name)
             finally:
                 self.plane.is_deciding = False
+            if rights == RIGHTS_UNKNOWN:
+                if not has_asked:
+                    has_asked = True
+                    self.handler.undecided(self, name)
+                    if not self.is_paused and self.state < LINK_ENDING:
+                        rights = None
+                        continue        # the answer was there at once
+                if self.is_paused or self.state >= LINK_ENDING:
+                    return RIGHTS_UNKNOWN
+                rights = 0              # nobody knows: no
             self._rights[name] = rights
         return rights
 
-    cdef int _denied(self, PublishFields *fields) except -1:
+    cdef int _denied(self, PublishFields *fields, Message message) except -1:
         """The session may not publish this: it goes nowhere, and its publisher is told where that can be [MQTT-3.3.5-2]."""
         self.plane.counters.dropped_denied += 1
-        self.handler.denied(self, PyBytes_FromStringAndSize(<const char *>fields.parts.topic, fields.parts.topic_size))
+        if self.plane.message_dropped is not None and message is None:
+            message = message_of(fields, self.plane.now)
+        if self.plane.message_dropped is not None:
+            self.plane.tell_dropped(None, message, "not allowed")
+        if message is not None:
+            self.handler.denied(self, message.topic)
+        else:
+            self.handler.denied(self,
+                                PyBytes_FromStringAndSize(<const char *>fields.parts.topic, fields.parts.topic_size))
         if self.state >= LINK_ENDING:
             return 0
         if fields.qos == 1:
@@ -519,7 +615,7 @@ cdef class Link(Outlet):
         if fields.qos == 2:
             if self.layout == LAYOUT_3 and find_flight(&self.session.received, fields.packet_id) == NULL:
                 # Below version 5 the flow cannot be refused: it runs its course, and PUBREL finds the same answer.
-                self.session.hold(fields.packet_id, message_of(fields, self.plane.now))
+                self.session.hold(fields.packet_id, message if message is not None else message_of(fields, self.plane.now))
             return self._acknowledge(PUBREC, fields.packet_id, NOT_AUTHORIZED)
         return 1
 
@@ -530,11 +626,11 @@ cdef class Link(Outlet):
         """
         cdef uint16_t alias = fields.properties.alias
         cdef bytes topic
-        if alias > self.plane.alias_max_in:
+        if alias > self.alias_max_in:
             _fault(fault, TOPIC_ALIAS_INVALID, b"a Topic Alias above the broker's maximum", b"MQTT-3.3.2-9")
             return 0
         if self._aliases is None:
-            self._aliases = [None] * (self.plane.alias_max_in + 1)
+            self._aliases = [None] * (self.alias_max_in + 1)
         if fields.parts.topic_size:
             if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, fault) < 0:
                 return 0
@@ -567,24 +663,34 @@ cdef class Link(Outlet):
         cdef Fault fault
         cdef AckResult result
         cdef Message message
+        cdef int rights
         cdef int packet_type = frame.first >> 4
         if read_ack(frame.first, frame.body, <Layout>self.layout, &packet_id, &reason_code, &properties, &fault) < 0:
             return self._refuse(&fault)
         if packet_type == PUBREL:
-            message = self.session.release(packet_id)
+            message = self.session.held(packet_id)
             if message is None:
                 # Released before, or never received: the peer may forget it either way.
                 return self._acknowledge(PUBCOMP, packet_id, PACKET_IDENTIFIER_NOT_FOUND)
             if is_expired(message, self.plane.now):
+                self.session.release(packet_id)
                 self.plane.counters.dropped_expired += 1    # [MQTT-3.3.2-5]
-            elif self.session.access is None or _is_allowed(
-                    self._rights_at(message.data, message.topic_size), 2, message.retain):
-                self.router.publish_message(message, self.session)
             else:
-                self.plane.counters.dropped_denied += 1
-                self.handler.denied(self, message.topic)
-                if self.state >= LINK_ENDING:
-                    return 0
+                rights = RIGHTS_ALL
+                if self.session.access is not None:
+                    rights = self._rights_at(message.data, message.topic_size)
+                    if rights == RIGHTS_UNKNOWN:
+                        return AGAIN
+                self.session.release(packet_id)
+                if _is_allowed(rights, 2, message.retain):
+                    self.router.publish_message(message, self.session)
+                else:
+                    self.plane.counters.dropped_denied += 1
+                    if self.plane.message_dropped is not None:
+                        self.plane.tell_dropped(None, message, "not allowed")
+                    self.handler.denied(self, message.topic)
+                    if self.state >= LINK_ENDING:
+                        return 0
             self._acknowledge(PUBCOMP, packet_id, 0)
             packet_id = self.session.next_answer()
             while packet_id:

@@ -41,7 +41,19 @@ cdef class Plane:
     cdef Py_ssize_t _dirty_count
     cdef Py_ssize_t _dirty_capacity
     cdef bint _is_flushing
-    cdef bint is_deciding               # code that is asked for an access decision runs
+    cdef readonly bint is_deciding               # code that is asked for an access decision, or that watches, runs
+    # Whoever watches, as functions; None: nobody. They raise nothing and change nothing here.
+    cdef readonly object message_received   # (link, message) -> another message, or a reason code: it goes nowhere
+    cdef readonly object message_published  # (session or None, message)
+    cdef readonly object message_delivered  # (session, message)
+    cdef readonly object message_dropped    # (session or None, message, reason)
+    cdef readonly object retained_changed   # (topic, message or None)
+    cdef readonly object packet_received    # (link, packet)
+    cdef readonly object packet_sent        # (link, packet)
+    cdef bint sees_messages             # somebody watches single messages: there are no runs
+    cdef int tell(self, object watcher, object first, object second) except -1
+    cdef int tell_dropped(self, object session, object message, str reason) except -1
+    cdef int _trace(self, Outlet outlet) except -1
     cdef int mark(self, Outlet outlet) except -1
     cdef int flush_dirty(self) except -1
 
@@ -61,6 +73,7 @@ cdef class Outlet(Timed):
     cdef uint8_t layout                 # codec.Layout
     cdef bint takes_as_is               # received bytes of its layout may be sent as they are: no size limit, no aliases
     cdef bint is_dirty
+    cdef size_t untraced                # bytes at the end of ``out`` that ``Plane.packet_sent`` has not seen
     cdef int allow_aliases(self, uint16_t count) except -1
     cdef uint16_t alias_of(self, const unsigned char *topic, uint16_t size, bint *is_known) noexcept
     cdef unsigned char *room(self, size_t size) except NULL

@@ -1,8 +1,12 @@
 """The write side of a connection, and what one turn of the data plane has touched."""
 
+from collections.abc import Callable
 from typing import TypedDict, type_check_only
 
 from noctule._speedups.deadlines import Deadlines, Timed
+from noctule._speedups.link import Link
+from noctule._speedups.message import Message
+from noctule._speedups.session import Session
 
 @type_check_only
 class Counts(TypedDict):
@@ -26,6 +30,9 @@ class Plane:
 
     now: float
     deadlines: Deadlines
+
+    #: Code that is asked for an access decision, or that watches, runs: nothing may change.
+    is_deciding: bool
     def __init__(
         self,
         *,
@@ -40,8 +47,49 @@ class Plane:
         alias_max_in: int = 0,
         alias_max_out: int = 0,
     ) -> None: ...
+    def set_limits(
+        self,
+        *,
+        write_max_bytes: int,
+        packet_max_bytes: int,
+        connect_max_bytes: int,
+        queue_max_messages: int,
+        queue_max_bytes: int,
+        inflight_max: int,
+        receive_maximum: int,
+        levels_max: int,
+        alias_max_in: int = 0,
+        alias_max_out: int = 0,
+    ) -> None:
+        """Other limits from now on. What a client was told in CONNACK holds for its connection."""
     def close(self) -> None:
         """Forget what waits for a time or to be sent. Sessions and links refer to the plane: without this it stays."""
+    def watch(
+        self,
+        *,
+        message_received: Callable[[Link, Message], Message | int] | None = None,
+        message_published: Callable[[Session | None, Message], object] | None = None,
+        message_delivered: Callable[[Session, Message], object] | None = None,
+        message_dropped: Callable[[Session | None, Message, str], object] | None = None,
+        retained_changed: Callable[[bytes, Message | None], object] | None = None,
+        packet_received: Callable[[Link, bytes], object] | None = None,
+        packet_sent: Callable[[Link, bytes], object] | None = None,
+    ) -> None:
+        """Have these called from now on; None: nobody is. They must not raise, nor change anything here."""
+    @property
+    def message_received(self) -> Callable[[Link, Message], Message | int] | None: ...
+    @property
+    def message_published(self) -> Callable[[Session | None, Message], object] | None: ...
+    @property
+    def message_delivered(self) -> Callable[[Session, Message], object] | None: ...
+    @property
+    def message_dropped(self) -> Callable[[Session | None, Message, str], object] | None: ...
+    @property
+    def retained_changed(self) -> Callable[[bytes, Message | None], object] | None: ...
+    @property
+    def packet_received(self) -> Callable[[Link, bytes], object] | None: ...
+    @property
+    def packet_sent(self) -> Callable[[Link, bytes], object] | None: ...
     def begin_turn(self, now: float) -> None:
         """Set the time that everything until the next call happens at."""
     def flush(self) -> None:

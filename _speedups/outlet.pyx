@@ -12,7 +12,10 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from noctule._speedups.buffers cimport BufferPool
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+from noctule._speedups.buffers cimport BufferPool, Cursor
+from noctule._speedups.codec cimport FRAME_WHOLE, Frame, scan_frame
 from noctule._speedups.deadlines cimport Deadlines, Timed
 
 
@@ -35,13 +38,24 @@ cdef class Plane:
                  uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
                  uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
                  uint16_t alias_max_out=0):
+        memset(&self.counters, 0, sizeof(self.counters))
+        self.pool = BufferPool()
+        self.deadlines = Deadlines()
+        self.set_limits(
+            write_max_bytes=write_max_bytes, packet_max_bytes=packet_max_bytes, connect_max_bytes=connect_max_bytes,
+            queue_max_messages=queue_max_messages, queue_max_bytes=queue_max_bytes, inflight_max=inflight_max,
+            receive_maximum=receive_maximum, levels_max=levels_max, alias_max_in=alias_max_in,
+            alias_max_out=alias_max_out)
+
+    def set_limits(self, *, size_t write_max_bytes, size_t packet_max_bytes, size_t connect_max_bytes,
+                   uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
+                   uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
+                   uint16_t alias_max_out=0):
+        """Other limits from now on. What a client was told in CONNACK holds for its connection."""
         if not 1 <= levels_max < LEVELS_MAX:
             raise ValueError(f"a topic has 1 to {LEVELS_MAX - 1} levels at most, not {levels_max}")
         if not 1 <= packet_max_bytes <= PACKET_BYTES_MAX:
             raise ValueError(f"a packet has 1 to {PACKET_BYTES_MAX} bytes at most, not {packet_max_bytes}")
-        memset(&self.counters, 0, sizeof(self.counters))
-        self.pool = BufferPool()
-        self.deadlines = Deadlines()
         self.write_max_bytes = write_max_bytes
         self.packet_max_bytes = packet_max_bytes
         self.connect_max_bytes = connect_max_bytes
@@ -66,6 +80,53 @@ cdef class Plane:
             self._dirty_count -= 1
             (<Outlet>self._dirty[self._dirty_count]).is_dirty = False
             Py_DECREF(<object>self._dirty[self._dirty_count])
+
+    def watch(self, *, message_received=None, message_published=None, message_delivered=None, message_dropped=None,
+              retained_changed=None, packet_received=None, packet_sent=None):
+        """Have these called from now on; None: nobody is."""
+        self.message_received = message_received
+        self.message_published = message_published
+        self.message_delivered = message_delivered
+        self.message_dropped = message_dropped
+        self.retained_changed = retained_changed
+        self.packet_received = packet_received
+        self.packet_sent = packet_sent
+        self.sees_messages = not (message_received is message_published is message_delivered is message_dropped is None
+                                  and packet_sent is None)
+
+    cdef int tell(self, object watcher, object first, object second) except -1:
+        """Call a watcher, while nothing may change."""
+        cdef bint was_deciding = self.is_deciding
+        self.is_deciding = True
+        try:
+            watcher(first, second)
+        finally:
+            self.is_deciding = was_deciding
+        return 0
+
+    cdef int tell_dropped(self, object session, object message, str reason) except -1:
+        """Tell that a message was not delivered to a session (None: to nobody), and why."""
+        cdef bint was_deciding = self.is_deciding
+        self.is_deciding = True
+        try:
+            self.message_dropped(session, message, reason)
+        finally:
+            self.is_deciding = was_deciding
+        return 0
+
+    cdef int _trace(self, Outlet outlet) except -1:
+        """Show the packets that were written to an outlet since the last time."""
+        cdef Cursor cursor
+        cdef Frame frame
+        cdef const unsigned char *start
+        cursor.end = outlet.out.data + outlet.out.end
+        cursor.at = cursor.end - outlet.untraced
+        outlet.untraced = 0
+        while True:
+            start = cursor.at
+            if scan_frame(&cursor, &frame) != FRAME_WHOLE:
+                return 0
+            self.tell(self.packet_sent, outlet, PyBytes_FromStringAndSize(<const char *>start, frame.size))
 
     def begin_turn(self, double now):
         """Set the time that everything until the next call happens at."""
@@ -103,6 +164,8 @@ cdef class Plane:
                 Py_DECREF(outlet)
                 done += 1
                 outlet.is_dirty = False
+                if outlet.untraced:
+                    self._trace(outlet)
                 outlet.flush()
         finally:
             # What stands behind an error stays for the next call.
@@ -198,6 +261,8 @@ cdef class Outlet(Timed):
             self.plane.mark(self)
         at = self.out.data + self.out.end
         self.out.end += size
+        if self.plane.packet_sent is not None:
+            self.untraced += size
         return at
 
     cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept:

@@ -50,6 +50,8 @@ class Router:
         """Whether the session has a subscription to exactly this filter."""
     def unsubscribe(self, session: Session, topic_filter: bytes, share_name: bytes | None = None) -> bool:
         """Remove a subscription; True where there was one."""
+    def subscriptions_of(self, session: Session) -> list[tuple[bytes, bytes | None, int, int, int]]:
+        """Its subscriptions as (topic_filter, share_name or None, qos, options, identifier)."""
     def unsubscribe_all(self, session: Session) -> None:
         """Remove all subscriptions of a session."""
     def end_session(self, session: Session) -> None:

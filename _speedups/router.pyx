@@ -263,6 +263,9 @@ cdef class Router:
         cdef size_t i
         cdef bint no_local = False
         cdef bytes name = None
+        cdef object judge = None
+        cdef object answer = None
+        cdef dict judged = None
         route.hash = hash
         route.generation = self.filters.generation
         route.topic_size = size
@@ -283,10 +286,17 @@ cdef class Router:
                 subscription = matches.items[i]
                 session = <Session>subscription.subscriber
                 if session.access is not None and session.route_mark != self._mark:
-                    # Every delivery is checked on its concrete topic, whatever filter it matches.
-                    if name is None:
-                        name = PyBytes_FromStringAndSize(<const char *>topic, size)
-                    if not ask_may_receive(session, name):
+                    # Every delivery is checked on its concrete topic, whatever filter it matches. Sessions with the
+                    # same rules share the object, and so the answer.
+                    if session.access is not judge:
+                        if name is None:
+                            name = PyBytes_FromStringAndSize(<const char *>topic, size)
+                            judged = {}
+                        judge = session.access
+                        answer = judged.get(id(judge))
+                        if answer is None:
+                            answer = judged[id(judge)] = bool(ask_may_receive(session, name))
+                    if not answer:
                         continue
                 if session.route_mark != self._mark:
                     session.route_mark = self._mark
@@ -442,6 +452,10 @@ cdef class Router:
             message_qos = fields.qos
             retain = False
             expiry_s = fields.properties.expiry_s
+        if self.plane.message_published is not None:
+            if message is None:
+                message = message_of(fields, self.plane.now)
+            self.plane.tell(self.plane.message_published, source, message)
         if retain:
             self._retain(message)
         for i in range(route.count + route.share_count):
@@ -454,6 +468,10 @@ cdef class Router:
                 target = self.choose(&route.shares[i - route.count], message_qos, route.hash, source)
                 if target == NULL:
                     self.plane.counters.dropped_offline += 1
+                    if self.plane.message_dropped is not None:
+                        if message is None:
+                            message = message_of(fields, self.plane.now)
+                        self.plane.tell_dropped(None, message, "no member of the share group is connected")
                     continue
             qos = target.qos if target.qos < message_qos else message_qos       # [MQTT-3.8.4-8]
             if qos == 0:
@@ -473,6 +491,8 @@ cdef class Router:
             self.retained.discard(message.topic)            # [MQTT-3.3.1-6]
         else:
             self.retained.store(message)                    # [MQTT-3.3.1-5]
+        if self.plane.retained_changed is not None:
+            self.plane.tell(self.plane.retained_changed, message.topic, message if message.payload_size else None)
         if message.expires_at != 0.0 and message.payload_size:
             topic = message.topic
             expiry = self._expiring.get(topic)
@@ -491,6 +511,8 @@ cdef class Router:
             return              # put off meanwhile: another message has taken the place
         if self._expiring.pop(expiry.topic, None) is not None:
             self.retained.discard(expiry.topic)
+            if self.plane.retained_changed is not None:
+                self.plane.tell(self.plane.retained_changed, expiry.topic, None)
 
     cdef int _send_qos0(self, const Target *target, const Parts *parts, bint retain, uint32_t expiry_s) except -1:
         cdef Session session = <Session>target.session
@@ -498,8 +520,11 @@ cdef class Router:
         cdef const unsigned char *more = NULL
         cdef uint32_t more_size = 0
         cdef size_t size
+        cdef int written
         if outlet is None:
             self.plane.counters.dropped_offline += 1
+            if self.plane.message_dropped is not None:
+                self.plane.tell_dropped(session, _message_from(parts, expiry_s, self.plane.now), "not connected")
             return 0
         if qos0_waits(session):
             # Retained messages for a new subscription wait in the queue: what is newer goes behind them.
@@ -512,8 +537,12 @@ cdef class Router:
         size = publish_size(parts, 0, <Layout>outlet.layout, more_size)
         if pending(&outlet.out) != 0 and pending(&outlet.out) + size > self.plane.write_max_bytes:
             self.plane.counters.dropped_slow_reader += 1
+            if self.plane.message_dropped is not None:
+                self.plane.tell_dropped(session, _message_from(parts, expiry_s, self.plane.now), "slow reader")
             return 0
-        write_to(outlet, parts, 0, retain, False, 0, expiry_s, more, more_size)
+        written = write_to(outlet, parts, 0, retain, False, 0, expiry_s, more, more_size)
+        if self.plane.sees_messages:
+            session._tell_sent(_message_from(parts, expiry_s, self.plane.now), written)
         return 0
 
     cdef int publish_run(self, Route route, const unsigned char *data, size_t size, uint32_t count,
@@ -663,6 +692,18 @@ cdef class Router:
         # The route goes first: it refers to what goes with the subscription.
         self._forget_route(topic_filter)
         return self.filters.unsubscribe(topic_filter, session, share_name)
+
+    def subscriptions_of(self, Session session not None):
+        """Its subscriptions as (topic_filter, share_name or None, qos, options, identifier)."""
+        cdef list found = []
+        cdef bytes topic_filter, separator, share_name
+        cdef Subscription *subscription = session.first_subscription
+        while subscription != NULL:
+            topic_filter, separator, share_name = self.filters._path(subscription.node).partition(b"/\0")
+            found.append((topic_filter, share_name if separator else None, subscription.qos, subscription.options,
+                          subscription.identifier))
+            subscription = subscription.next_of_subscriber
+        return found
 
     def unsubscribe_all(self, Session session not None):
         """Remove all subscriptions of a session."""

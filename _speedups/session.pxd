@@ -66,6 +66,7 @@ cdef class Session(Subscriber):
     cdef readonly str client_id
     cdef public object owner
     cdef public object will
+    cdef public object client           # who it is, as plugins are told
     cdef public object access           # what the session may publish and receive; None: anything
     cdef public uint32_t expiry_interval_s
     cdef public double ends_at          # of a session without connection, on the broker's clock
@@ -91,6 +92,7 @@ cdef class Session(Subscriber):
     cdef readonly uint32_t in_flight    # how many are, on this connection
     cdef uint32_t _order
     cdef uint16_t _last_packet_id
+    cdef uint32_t receive_maximum       # of ours, as the peer was told
     cdef readonly uint32_t dropped
     cdef uint64_t route_mark            # router: the route being built that has this session already
     cdef uint32_t route_index
@@ -98,6 +100,7 @@ cdef class Session(Subscriber):
     cdef void _drop_queued_qos0(self) noexcept
     cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
     cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
+    cdef int _tell_sent(self, Message message, int written) except -1
     cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
     cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
                     bint dup) except -1
@@ -113,6 +116,7 @@ cdef class Session(Subscriber):
     cdef bint answer_later(self, uint16_t packet_id) except -1
     cdef uint16_t next_answer(self) except? 0
     cdef bint may_receive(self, Message message) except -1
+    cdef Message held(self, uint16_t packet_id)
     cdef Message release(self, uint16_t packet_id)
 
 cdef bint ask_may_receive(Session session, bytes topic) except -1

@@ -13,13 +13,17 @@ class Access(Protocol):
     """What a session may publish and receive. Decides from rules that are at hand: it never waits and never raises."""
 
     def publish_rights(self, topic: bytes) -> int:
-        """0: nothing; otherwise RIGHT_PUBLISH, with RIGHT_RETAIN, and the highest QoS times RIGHT_QOS."""
+        """0: nothing; otherwise RIGHT_PUBLISH, with RIGHT_RETAIN, and the highest QoS times RIGHT_QOS.
+
+        RIGHTS_UNKNOWN: the link pauses, and its handler finds out (``undecided``).
+        """
     def may_receive(self, topic: bytes) -> bool:
         """Whether messages of this topic may be delivered."""
 
 RIGHT_PUBLISH: int
 RIGHT_RETAIN: int
 RIGHT_QOS: int
+RIGHTS_UNKNOWN: int
 
 class Session(Subscriber):
     """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
@@ -32,8 +36,9 @@ class Session(Subscriber):
 
     client_id: str
     owner: Any
+    client: Any
     will: Any
-    access: Access | None
+    access: Any  # an Access, with what else the handlers want of it
     expiry_interval_s: int
     ends_at: float
     will_due_at: float

@@ -148,6 +148,7 @@ cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retai
 RIGHT_PUBLISH = 1
 RIGHT_RETAIN = 2
 RIGHT_QOS = 4
+RIGHTS_UNKNOWN = 16      # alone: somebody has to be asked first (``Handler.undecided``)
 
 
 cdef class Via:
@@ -156,18 +157,19 @@ cdef class Via:
 
 cdef bint ask_may_receive(Session session, bytes topic) except -1:
     """Ask the session's access rules, while nothing may change."""
+    cdef bint was_deciding = session.plane.is_deciding
     session.plane.is_deciding = True
     try:
         return bool(session.access.may_receive(topic))
     finally:
-        session.plane.is_deciding = False
+        session.plane.is_deciding = was_deciding
 
 
 @cython.no_gc
 cdef class Session(Subscriber):
     """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
 
-    ``owner``: the identity that created it. ``will``: the Will that is armed, or None. ``access``: what it
+    ``owner``: the identity that created it. ``client``: who is or was connected, for plugins. ``will``: the Will that is armed, or None. ``access``: what it
     may publish and receive; None: anything. Router.access_changed tells of a new one, or of new rules.
     ``expiry_interval_s``: how long it outlives its connection; 0: not at all; 0xFFFFFFFF: for good.
     ``outlet``: the connection it has now, or None. What it refers to in Python must not refer back.
@@ -264,6 +266,7 @@ cdef class Session(Subscriber):
             self._resend_count = count
             self._resend_next = 0
         self.in_flight = 0
+        self.receive_maximum = self.plane.receive_maximum
         self.window = min(receive_maximum, self.plane.inflight_max, <uint32_t>65_535)
         self.outlet = outlet
         self.pump()
@@ -338,6 +341,8 @@ cdef class Session(Subscriber):
                 or self.queued_bytes + size > self.plane.queue_max_bytes):
             self.dropped += 1
             self.plane.counters.dropped_queue_full += 1
+            if self.plane.message_dropped is not None:
+                self.plane.tell_dropped(self, message, "queue full")
             return 0
         if self.queued == self._queue_capacity:
             capacity = self._queue_capacity * 2 if self._queue_capacity else 4
@@ -390,6 +395,8 @@ cdef class Session(Subscriber):
             try:
                 if is_expired(message, self.plane.now):
                     self.plane.counters.dropped_expired += 1     # [MQTT-3.3.2-5]
+                    if self.plane.message_dropped is not None:
+                        self.plane.tell_dropped(self, message, "expired")
                 elif self.may_receive(message):
                     self._send(message, delivery.qos, delivery.flags, delivery.via)
             finally:
@@ -404,7 +411,8 @@ cdef class Session(Subscriber):
         cdef uint16_t packet_id = 0
         cdef int written
         if qos == 0:
-            self._write(message, 0, flags, via, 0, False)
+            written = self._write(message, 0, flags, via, 0, False)
+            self._tell_sent(message, written)
             return 1
         packet_id = self._next_packet_id()
         # The place first: a packet that has been written must be in flight.
@@ -415,6 +423,7 @@ cdef class Session(Subscriber):
             remove_flight(&self.sent, find_flight(&self.sent, packet_id))
             raise
         flight = find_flight(&self.sent, packet_id)
+        self._tell_sent(message, written)
         if not written:
             remove_flight(&self.sent, flight)
             return 1            # too large for the peer: as if it had been delivered [MQTT-3.1.2-25]
@@ -429,6 +438,15 @@ cdef class Session(Subscriber):
         self._order += 1
         self.in_flight += 1
         return 1
+
+    cdef int _tell_sent(self, Message message, int written) except -1:
+        """Tell who watches that a message was written, or was too large for the peer."""
+        if written:
+            if self.plane.message_delivered is not None:
+                self.plane.tell(self.plane.message_delivered, self, message)
+        elif self.plane.message_dropped is not None:
+            self.plane.tell_dropped(self, message, "too large for the client")
+        return 0
 
     cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
                     bint dup) except -1:
@@ -528,6 +546,8 @@ cdef class Session(Subscriber):
         if self.access is None or ask_may_receive(self, message.topic):
             return True
         self.plane.counters.dropped_denied += 1
+        if self.plane.message_dropped is not None:
+            self.plane.tell_dropped(self, message, "not allowed")
         return False
 
     # --- from the peer ---
@@ -546,7 +566,7 @@ cdef class Session(Subscriber):
         than the Receive Maximum allows. It comes when another is released (``next_answer``)."""
         if self._unanswered is not None and packet_id in self._unanswered:
             return True
-        if self.received.count <= self.plane.receive_maximum and self.received_bytes <= self.plane.queue_max_bytes:
+        if self.received.count <= self.receive_maximum and self.received_bytes <= self.plane.queue_max_bytes:
             return False
         if self._unanswered is None:
             self._unanswered = []
@@ -556,13 +576,18 @@ cdef class Session(Subscriber):
     cdef uint16_t next_answer(self) except? 0:
         """The packet identifier whose PUBREC may be sent now; 0: none waits."""
         if self._unanswered is None or (self.received.count > 1 and (
-                self.received.count > self.plane.receive_maximum
+                self.received.count > self.receive_maximum
                 or self.received_bytes > self.plane.queue_max_bytes)):
             return 0
         packet_id = self._unanswered.pop(0)
         if not self._unanswered:
             self._unanswered = None
         return packet_id
+
+    cdef Message held(self, uint16_t packet_id):
+        """The message held under this identifier; None where there is none."""
+        cdef Flight *flight = find_flight(&self.received, packet_id)
+        return None if flight == NULL else <Message>flight.message
 
     cdef Message release(self, uint16_t packet_id):
         """The message held under this identifier, which is free from now on; None where there is none."""

@@ -5,39 +5,66 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
+from typing import Final
 
 import trio
+from noctule.config.differences import Change, differences
 from noctule.config.settings import Carrier, ListenerSettings, Settings
 from noctule.core.authentication import AuthenticationMethod
+from noctule.core.clients import Client
 from noctule.core.origin import Origin
-from noctule.core.state import State, make_state
+from noctule.core.state import State, make_state, plane_limits
 from noctule.handlers.connection import last_packet
 from noctule.handlers.dispatch import Dispatcher
+from noctule.handlers.plugin_broker import PluginBroker
+from noctule.handlers.rejudging import Rejudging
+from noctule.hooks.answers import Deny, PluginError, Service
+from noctule.hooks.loading import load_plugins
+from noctule.hooks.metrics import Metrics
+from noctule.hooks.table import Hook, HookTable, Plugin, make_table
 from noctule.net.clock import Clock
 from noctule.net.listeners import Acceptor, open_listeners, url_of
 from noctule.net.streams import Streams
 from noctule.protocol.reason_codes import ReasonCode
 
-HAS_REACTOR = sys.platform.startswith("linux")
+#: How long a plugin's service that has failed rests before it is started again: at first, and at most.
+_SERVICE_REST_S: Final = 1.0
+_SERVICE_REST_MAX_S: Final = 60.0
+
+HAS_REACTOR: Final = sys.platform.startswith("linux")
 
 
 class Broker:
     """One broker. ``run`` serves until ``stop`` is called or it is cancelled.
 
     ``authentication_methods``: those of enhanced authentication that clients may ask for; any other is refused.
+    ``plugins``: beside those that the settings name, and asked after them. PluginError where one cannot be had.
     Two brokers fit in one process: nothing here is shared between them.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, authentication_methods: Iterable[AuthenticationMethod] = ()
+        self,
+        settings: Settings | None = None,
+        *,
+        authentication_methods: Iterable[AuthenticationMethod] = (),
+        plugins: Iterable[Plugin] = (),
     ) -> None:
         self.settings = settings if settings is not None else Settings()
-        self.state: State = make_state(self.settings, authentication_methods)
+        self.hooks: HookTable = make_table((*load_plugins(self.settings.plugins), *plugins))
+        methods = [*authentication_methods, *_methods_of(self.hooks)]
+        self.state: State = make_state(self.settings, methods)
         #: The addresses that are listened on, as URLs; filled by ``run`` before it is ready.
         self.urls: tuple[str, ...] = ()
-        self._dispatcher = Dispatcher(self.state)
+        self._dispatcher = Dispatcher(self.state, self.hooks)
         self._clock = Clock(self.state, self._dispatcher)
         self._streams = Streams(self.state, self._dispatcher, self._clock)
+        means = self._dispatcher.means
+        self._rejudging = Rejudging(means, self._clock)
+        self.for_plugins = PluginBroker(means, self._dispatcher.watching, self._rejudging, self._clock)
+        self.metrics = Metrics()
+        for hook in self.hooks.add_metrics:
+            hook.call(self.metrics)
+        self._reloading = trio.Lock()
         self._stop_asked = trio.Event()
         self._server_reference: str | None = None
 
@@ -70,20 +97,31 @@ class Broker:
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and serve. ``task_status`` is told the URLs when every listener is open.
 
-        ListenError where an address cannot be listened on: nothing is left open then.
+        ListenError where an address cannot be listened on, PluginError where a plugin refuses: nothing is left open
+        then.
         """
+        self._check_entrances()
         listening: list[tuple[socket.socket, ListenerSettings]] = []
         try:
+            for hook in self.hooks.broker_starting:
+                await self._ask_to_start(hook)
             for listener in self.settings.listeners:
                 listening += [(bound, listener) for bound in await open_listeners(listener)]
             self.urls = tuple(url_of(bound) for bound, _ in listening)
             async with trio.open_nursery() as connections:
                 connections.start_soon(self._clock.run)
+                self.for_plugins.work_in(connections)
+                if self.hooks.authorize:
+                    connections.start_soon(self._rejudging.look_after_answers)
                 self._dispatcher.decisions.wait_in(connections, self._clock)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
                     for bound, listener in listening:
                         accepting.start_soon(accept, bound, listener)
+                    for service in self._services():
+                        accepting.start_soon(self._keep_running, service)
+                    for hook in self.hooks.broker_started:
+                        await hook.call(self.for_plugins)
                     task_status.started(self.urls)
                     await self._stop_asked.wait()
                     accepting.cancel_scope.cancel()
@@ -91,6 +129,7 @@ class Broker:
                 for bound, _ in listening:
                     bound.close()
                 await self._end_links()
+                await self._stop_plugins()
                 connections.cancel_scope.cancel()
         finally:
             for bound, _ in listening:
@@ -98,6 +137,106 @@ class Broker:
             for link in list(self.state.links):
                 link.close()
             self.state.plane.close()
+
+    def _check_entrances(self) -> None:
+        """PluginError where nobody could ever connect to a listener: it is a mistake of the configuration."""
+        for listener in self.settings.listeners:
+            tls = listener.tls
+            has_identity = tls is not None and (tls.require_certificate or tls.psk_hint is not None)
+            if not (
+                self.hooks.authenticate
+                or self.state.authentication_methods
+                or self.settings.admits_anonymous(listener)
+                or has_identity
+            ):
+                raise PluginError(
+                    f"nobody could connect to listener {listener.name}: no plugin decides on who may "
+                    "(password_file does), and allow_anonymous is not set to true"
+                )
+
+    async def _ask_to_start(self, hook: Hook) -> None:
+        try:
+            await hook.call(self.for_plugins)
+        except PluginError as error:
+            raise PluginError(f"plugin {hook.plugin}: {error}") from None
+
+    def _services(self) -> list[Service]:
+        return [service for hook in self.hooks.add_services for service in hook.call(self.for_plugins)]
+
+    async def _keep_running(self, service: Service) -> None:
+        """Run a plugin's service, again after a rest where it fails."""
+        rest_s = _SERVICE_REST_S
+        while True:
+            try:
+                await service.run()
+            except Exception:
+                self.state.logger.exception("Service %s has failed; it is started again in %g s", service.name, rest_s)
+                await trio.sleep(rest_s)
+                rest_s = min(2 * rest_s, _SERVICE_REST_MAX_S)
+            else:
+                return
+
+    async def _stop_plugins(self) -> None:
+        """Tell the plugins, last things first; each has its time, and none keeps the broker from stopping."""
+        for hook in reversed(self.hooks.broker_stopping):
+            try:
+                with trio.fail_after(self.settings.limits.stop_timeout_s):
+                    await hook.call(self.for_plugins)
+            except Exception:
+                self.state.logger.exception("Plugin %s has failed while the broker stops", hook.plugin)
+
+    async def reload(self, settings: Settings) -> tuple[Change, ...]:
+        """Put other settings into effect, as a whole or not at all; what has changed, and what of it takes a restart.
+
+        Who may no longer be connected is disconnected, and what is no longer allowed is dropped. PluginError and
+        ListenError where the settings cannot be used: then everything stays as it was.
+        """
+        async with self._reloading:
+            changes = differences(self.settings, settings)
+            effects = [await self._ask_to_reload(hook, settings) for hook in self.hooks.prepare_reload]
+            self.settings = self.state.settings = settings
+            self.state.plane.set_limits(**plane_limits(settings.limits))
+            for effect in effects:
+                if effect is not None:
+                    effect()
+            await self._recheck()
+        return changes
+
+    async def _ask_to_reload(self, hook: Hook, settings: Settings) -> Callable[[], None] | None:
+        config = next((one.config for one in settings.plugins if one.name == hook.plugin), None)
+        try:
+            effect: Callable[[], None] | None = await hook.call(config, settings)
+        except PluginError as error:
+            raise PluginError(f"plugin {hook.plugin}: {error}") from None
+        return effect
+
+    async def _recheck(self) -> None:
+        """Judge every client by what holds now."""
+        listeners = {listener.name: listener for listener in self.settings.listeners}
+        for link in list(self.state.links):
+            session = link.session
+            if session is None:
+                continue
+            client = session.client
+            listener = listeners.get(client.listener)
+            denied: Deny | None = None
+            if client.user_name is None and listener is not None and not self.settings.admits_anonymous(listener):
+                denied = Deny("clients without a user name are no longer let in")
+            for hook in self.hooks.recheck:
+                if denied is None:
+                    denied = self._asked_again(hook, client)
+            if denied is not None:
+                self.for_plugins.disconnect(client.client_id, ReasonCode.NOT_AUTHORIZED, denied.why)
+        if self.hooks.load_access or self.hooks.authorize:
+            await self._rejudging.judge_again(list(self.state.sessions))
+
+    def _asked_again(self, hook: Hook, client: Client) -> Deny | None:
+        try:
+            answer = hook.call(client)
+        except Exception:
+            self.state.logger.exception("Plugin %s has failed in recheck: client disconnected", hook.plugin)
+            return Deny("a plugin has failed")
+        return answer if isinstance(answer, Deny) else None
 
     def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket, ListenerSettings], Awaitable[None]]:
         """What accepts from a listening socket until it is cancelled; the connections live on in their nursery."""
@@ -130,6 +269,10 @@ class Broker:
         if state.links:
             with trio.move_on_after(state.settings.limits.stop_timeout_s):
                 await all_gone.wait()
+
+
+def _methods_of(hooks: HookTable) -> list[AuthenticationMethod]:
+    return [method for hook in hooks.add_authentication_methods for method in hook.call()]
 
 
 class QuietCollector:

@@ -3,10 +3,13 @@
 import argparse
 import sys
 
-from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, config_of_plugin, counted, print_problems
+from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, counted, print_problems
 from noctule.config.loading import load
 from noctule.config.problems import ConfigError
 from noctule.config.toml_text import effective_text
+from noctule.hooks.answers import PluginError
+from noctule.hooks.loading import config_of_plugin, load_plugins
+from noctule.hooks.table import make_table
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,6 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"noctule: {counted(len(error.problems), 'error')} in the configuration", file=sys.stderr)
         return EXIT_BAD_CONFIG
     print_problems(loaded.warnings, "warning")
+    try:
+        make_table(load_plugins(loaded.settings.plugins))
+    except PluginError as error:
+        print(f"noctule: error: {error}", file=sys.stderr)
+        return EXIT_BAD_CONFIG
     if not arguments.quiet:
         print(effective_text(loaded.settings, loaded.positions), end="")
     return 0

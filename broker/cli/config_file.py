@@ -4,9 +4,8 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from noctule.config.loading import no_plugins
 from noctule.config.problems import Problem
 
 #: The exit code for a configuration that cannot be used, as Mosquitto has it.
@@ -22,11 +21,6 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="read the configuration from there: TOML (noctule config example), or a mosquitto.conf as it is",
     )
-
-
-def config_of_plugin(name: str) -> type[Any] | None:
-    """The type of the options of a plugin that is installed. LookupError where none has this name."""
-    return no_plugins(name)
 
 
 def print_problems(problems: Iterable[Problem], severity: str) -> None:

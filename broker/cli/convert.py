@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from noctule.cli.config_file import config_of_plugin, counted, print_problems
+from noctule.cli.config_file import counted, print_problems
 from noctule.config.loading import Examined, examine, is_mosquitto
 from noctule.config.mosquitto_directives import OTHER_DEFAULTS
 from noctule.config.options import fields_of
 from noctule.config.problems import KeyPath, key_text
 from noctule.config.settings import Settings
 from noctule.config.toml_text import document_text, field_text
+from noctule.hooks.loading import config_of_plugin
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

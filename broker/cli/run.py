@@ -9,18 +9,24 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import trio
 from noctule._version import __version__
 from noctule.app import HAS_REACTOR, Broker, QuietCollector
-from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, config_of_plugin, counted, print_problems
+from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, counted, print_problems
 from noctule.cli.log_output import open_log
 from noctule.config.loading import Loaded, load
 from noctule.config.log import LogLevel
 from noctule.config.problems import ConfigError, Place, Positions
 from noctule.config.safety import closed_listeners
 from noctule.config.settings import Carrier, ListenerSettings, Settings
+from noctule.hooks.answers import PluginError
+from noctule.hooks.loading import config_of_plugin
 from noctule.net.listeners import ListenError
+
+#: What has the configuration read again.
+_RELOADING: Final = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 
 _logger = logging.getLogger("noctule")
 
@@ -83,16 +89,20 @@ def run(arguments: argparse.Namespace) -> int:
     open_log(settings.log)
     for warning in loaded.warnings:
         _logger.warning("%s: %s", warning.place, warning)
-    broker = Broker(settings)
+    try:
+        broker = Broker(settings)
+    except PluginError as error:
+        print(f"noctule: not started: {error}", file=sys.stderr)
+        return EXIT_BAD_CONFIG
     try:
         with QuietCollector(), _pid_file(settings.pid_file):
-            stopped_gracefully = trio.run(_serve, broker, loaded.sources)
+            stopped_gracefully = trio.run(_serve, broker, loaded.sources, arguments)
     except ExceptionGroup as group:
-        mine, others = group.split(ListenError)
+        mine, others = group.split((ListenError, PluginError))
         if others is not None or mine is None:
             raise
-        for unheard in _flattened(mine):
-            print(f"noctule: {unheard}", file=sys.stderr)
+        for refusal in _flattened(mine):
+            print(f"noctule: not started: {refusal}", file=sys.stderr)
         return 1
     return 0 if stopped_gracefully else 1
 
@@ -140,12 +150,14 @@ def _flattened(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-async def _serve(broker: Broker, sources: tuple[Path, ...]) -> bool:
+async def _serve(broker: Broker, sources: tuple[Path, ...], arguments: argparse.Namespace) -> bool:
     """Run the broker until it has stopped; True unless it was cut short by a second signal."""
     stopped_gracefully = False
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    stopping = (signal.SIGTERM, signal.SIGINT)
+    with trio.open_signal_receiver(*stopping) as stops, trio.open_signal_receiver(*_RELOADING) as reloads:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, broker, signals, nursery.cancel_scope)
+            nursery.start_soon(_stop_on_signal, broker, stops, nursery.cancel_scope)
+            nursery.start_soon(_reload_on_signal, broker, reloads, arguments)
             async with trio.open_nursery() as running:
                 _announce(broker, await running.start(broker.run), sources)
             stopped_gracefully = True
@@ -164,6 +176,35 @@ async def _stop_on_signal(broker: Broker, signals: AsyncIterator[int], scope: tr
         stopping = True
         _logger.info("Stopping (%s); a second signal stops at once.", signal.Signals(number).name)
         broker.stop()
+
+
+async def _reload_on_signal(broker: Broker, signals: AsyncIterator[int], arguments: argparse.Namespace) -> None:
+    """Each SIGHUP reads the configuration again."""
+    async for _ in signals:
+        await reload(broker, arguments)
+
+
+async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
+    """Read the configuration again and put it into effect, as a whole or not at all; the log says which, and why."""
+    _logger.info("Reading the configuration again.")
+    try:
+        loaded = load(arguments.config, config_of_plugin=config_of_plugin)
+        settings = _with_arguments(loaded, arguments)
+        changes = await broker.reload(settings)
+    except ConfigError as error:
+        for problem in (*error.warnings, *error.problems):
+            _logger.error("%s: %s", problem.place, problem)
+        _logger.error("Nothing has changed: %s in the configuration", counted(len(error.problems), "error"))
+        return
+    except (ListenError, PluginError) as error:
+        _logger.error("Nothing has changed: %s", error)
+        return
+    open_log(settings.log)
+    for warning in loaded.warnings:
+        _logger.warning("%s: %s", warning.place, warning)
+    for change in changes:
+        _logger.info("Changed: %s", change)
+    _logger.info("The configuration is in effect%s", "" if changes else "; nothing in it has changed")
 
 
 def _announce(broker: Broker, urls: tuple[str, ...], sources: tuple[Path, ...]) -> None:

@@ -25,6 +25,11 @@ AUTH_STEPS_MAX: Final = 10
 #: us the checking of a proof.
 AUTH_PER_MINUTE_MAX: Final = 60
 
+#: Failed logins in a minute of one address and of one user name before further ones are refused unseen. Room for a
+#: house full of devices whose password was mistyped; too little for who tries a dictionary.
+LOGIN_FAILURES_PER_ADDRESS: Final = 20
+LOGIN_FAILURES_PER_USER: Final = 60
+
 #: How long a connection that we end may take to read what it was sent.
 END_TIMEOUT_S: Final = 2.0
 

@@ -166,6 +166,14 @@ def _tables_with(group: type, key: str, path: str = "") -> list[str]:
     return found
 
 
+def _with_folder(plugin: str, source: str) -> str:
+    """A plugin that is named by the path of its file: the path is meant from where the configuration is."""
+    file = plugin.rpartition(":")[0] if ".py:" in plugin else plugin
+    if not file.endswith(".py") or Path(file).is_absolute() or not Path(source).is_file():
+        return plugin
+    return str(Path(source).parent / plugin)
+
+
 def _plugins(
     tables: object, checker: Checker, config_of_plugin: ConfigOfPlugin, positions: Positions
 ) -> tuple[PluginSettings, ...]:
@@ -185,6 +193,7 @@ def _plugins(
         if not isinstance(plugin, str) or not plugin:
             checker.problem((*path, "plugin"), "expected the name of a plugin, in quotes")
             continue
+        plugin = _with_folder(plugin, positions.place((*path, "plugin") if "plugin" in table else path).source)
         below = positions.below(*path)
         typed: object = None
         try:

@@ -248,6 +248,23 @@ class Limits:
         int,
         Option("AUTH packets of one connection in a minute.", key="max_auth_per_minute", minimum=1, unsafe_above=6_000),
     ] = limits.AUTH_PER_MINUTE_MAX
+    login_failures_per_address: Annotated[
+        int,
+        Option(
+            "Failed logins in a minute from one address (of IPv6: one network of 64 bits) after which further ones are "
+            "refused unseen; 0: any number.",
+            key="max_login_failures_per_address",
+            minimum=0,
+        ),
+    ] = limits.LOGIN_FAILURES_PER_ADDRESS
+    login_failures_per_user: Annotated[
+        int,
+        Option(
+            "The same for one user name, but for addresses from which that user has logged in before; 0: any number.",
+            key="max_login_failures_per_user",
+            minimum=0,
+        ),
+    ] = limits.LOGIN_FAILURES_PER_USER
     end_timeout_s: Annotated[
         Duration,
         Option(
@@ -397,6 +414,14 @@ class Settings:
         Option(
             "Whether a client that asks for Response Information gets response/<its identifier>/ as the base of its "
             "Response Topics. It is advice: who may subscribe there is for the access rules to say."
+        ),
+    ] = True
+    client_id_ownership: Annotated[
+        bool,
+        Option(
+            "Whether a client identifier belongs to the user that created its session: another user, or a client "
+            "without a user name, can neither take it over nor end it while the session lasts. false: whoever comes "
+            "last has it, as in Mosquitto."
         ),
     ] = True
     allow_anonymous: Annotated[

@@ -7,6 +7,7 @@ from noctule._speedups.message import Message
 from noctule._speedups.outlet import Plane
 from noctule._speedups.router import Router
 from noctule._speedups.session import Session
+from noctule.core.watchers import Watchers
 from noctule.protocol.connect import Will
 
 #: A Session Expiry Interval that means: for good (3.1.2.11.2).
@@ -16,9 +17,10 @@ NEVER: Final = 0xFFFFFFFF
 class Sessions:
     """The registry. A session is in it from its CONNECT until it ends; its subscriptions hang in the router."""
 
-    def __init__(self, plane: Plane, router: Router) -> None:
+    def __init__(self, plane: Plane, router: Router, watchers: Watchers | None = None) -> None:
         self._plane = plane
         self._router = router
+        self._watchers = watchers if watchers is not None else Watchers()
         self._by_client_id: dict[str, Session] = {}
 
     def __len__(self) -> int:
@@ -31,18 +33,22 @@ class Sessions:
         """The session of this client identifier; None where there is none."""
         return self._by_client_id.get(client_id)
 
-    def open(self, client_id: str, *, clean_start: bool, expiry_interval_s: int) -> tuple[Session, bool]:
+    def open(
+        self, client_id: str, *, clean_start: bool, expiry_interval_s: int, owner: str | None = None
+    ) -> tuple[Session, bool]:
         """The session that a CONNECT asks for, and whether it was there before (Session Present).
 
-        Whatever connection the old session had is closed before this is called.
+        Whatever connection the old session had is closed before this is called. ``owner``: the identity that a new
+        session belongs to; who may have one that is there is for the caller to say.
         """
         session = self._by_client_id.get(client_id)
         if session is not None and clean_start:
-            self.end(session)  # [MQTT-3.1.2-4]
+            self.end(session, "the client has started anew")  # [MQTT-3.1.2-4]
             session = None
         present = session is not None  # [MQTT-3.1.2-5]
         if session is None:
             session = Session(self._plane, client_id)  # [MQTT-3.1.2-6]
+            session.owner = owner
             self._by_client_id[client_id] = session
         else:
             # The client is back before its delayed Will was due: it is not published [MQTT-3.1.3-9].
@@ -51,17 +57,20 @@ class Sessions:
         session.expiry_interval_s = expiry_interval_s
         return session, present
 
-    def connection_ended(self, session: Session, *, publish_will: bool) -> None:
+    def connection_ended(self, session: Session, reason: str, *, publish_will: bool) -> None:
         """The session has lost its connection: its Will is published or dropped, and it ends or waits.
 
-        ``publish_will`` is False after a DISCONNECT with reason code 0x00 [MQTT-3.14.4-3].
+        ``publish_will`` is False after a DISCONNECT with reason code 0x00 [MQTT-3.14.4-3]. ``reason``: why it has
+        ended, for people.
         """
         now = self._plane.now
+        if self._watchers.client_disconnected is not None:
+            self._watchers.client_disconnected(session, reason)
         will: Will | None = session.will
         if not publish_will:
             session.will = will = None
         if session.expiry_interval_s == 0:
-            self.end(session)
+            self.end(session, "its connection has ended")
             return
         session.ends_at = float("inf") if session.expiry_interval_s == NEVER else now + session.expiry_interval_s
         session.will_due_at = now + will.will_delay_interval_s if will is not None else float("inf")
@@ -71,7 +80,7 @@ class Sessions:
         """Do what is due for a session without connection, and wait for what is not."""
         now = self._plane.now
         if session.ends_at <= now:
-            self.end(session)
+            self.end(session, "it has expired")
             return
         if session.will is not None and session.will_due_at <= now:
             self._publish_will(session)
@@ -79,7 +88,7 @@ class Sessions:
         if next_at != float("inf"):
             self._plane.deadlines.schedule(session, next_at)
 
-    def end(self, session: Session) -> None:
+    def end(self, session: Session, reason: str) -> None:
         """The session is over: its Will is published now at the latest [MQTT-3.1.2-8], its state forgotten."""
         self._plane.deadlines.cancel(session)
         self._router.end_session(session)
@@ -87,10 +96,19 @@ class Sessions:
             del self._by_client_id[session.client_id]
         if session.will is not None:
             self._publish_will(session)
+        if self._watchers.session_ended is not None:
+            self._watchers.session_ended(session, reason)
 
     def _publish_will(self, session: Session) -> None:
         will: Will = session.will
         session.will = None  # [MQTT-3.1.2-10]
         # Made now, since its Message Expiry Interval runs from its publication on (3.1.3.2.4).
         message = Message(will.topic.encode(), will.payload, will.qos, will.retain, will.properties, self._plane.now)
+        if self._watchers.will_due is not None:
+            due = self._watchers.will_due(session, message)
+            if due is None:
+                return
+            message = due
         self._router.publish_message(message, session)
+        if self._watchers.will_published is not None:
+            self._watchers.will_published(session, message)

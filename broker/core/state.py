@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from noctule._speedups.link import Link
 from noctule._speedups.outlet import Plane
 from noctule._speedups.router import Router
-from noctule.config.settings import Settings
+from noctule.config.settings import Limits, Settings
 from noctule.core.authentication import AuthenticationMethod
 from noctule.core.sessions import Sessions
+from noctule.core.watchers import Watchers
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class State:
     router: Router
     sessions: Sessions
     logger: logging.Logger
+    watchers: Watchers
 
     #: The methods of enhanced authentication that a CONNECT may ask for, by name.
     authentication_methods: Mapping[str, AuthenticationMethod] = field(default_factory=dict)
@@ -41,18 +43,24 @@ def make_state(settings: Settings, authentication_methods: Iterable[Authenticati
     for method in authentication_methods:
         if methods.setdefault(method.name, method) is not method:
             raise ValueError(f"two methods of authentication have the name {method.name!r}")
-    limits = settings.limits
-    plane = Plane(
-        write_max_bytes=limits.write_max_bytes,
-        packet_max_bytes=limits.packet_max_bytes,
-        connect_max_bytes=min(limits.connect_max_bytes, limits.packet_max_bytes),
-        queue_max_messages=limits.queue_max_messages,
-        queue_max_bytes=limits.queue_max_bytes,
-        inflight_max=limits.inflight_max,
-        receive_maximum=limits.receive_maximum,
-        levels_max=limits.topic_levels_max,
-        alias_max_in=limits.alias_max_in,
-        alias_max_out=limits.alias_max_out,
-    )
+    plane = Plane(**plane_limits(settings.limits))
     router = Router(plane, settings.share_strategy.value)
-    return State(settings, plane, router, Sessions(plane, router), logging.getLogger("noctule"), methods)
+    watchers = Watchers()
+    sessions = Sessions(plane, router, watchers)
+    return State(settings, plane, router, sessions, logging.getLogger("noctule"), watchers, methods)
+
+
+def plane_limits(limits: Limits) -> dict[str, int]:
+    """The limits that the data plane keeps, by the names that it knows them by."""
+    return {
+        "write_max_bytes": limits.write_max_bytes,
+        "packet_max_bytes": limits.packet_max_bytes,
+        "connect_max_bytes": min(limits.connect_max_bytes, limits.packet_max_bytes),
+        "queue_max_messages": limits.queue_max_messages,
+        "queue_max_bytes": limits.queue_max_bytes,
+        "inflight_max": limits.inflight_max,
+        "receive_maximum": limits.receive_maximum,
+        "levels_max": limits.topic_levels_max,
+        "alias_max_in": limits.alias_max_in,
+        "alias_max_out": limits.alias_max_out,
+    }

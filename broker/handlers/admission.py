@@ -1,11 +1,16 @@
 """What it brings about that a CONNECT is accepted or refused, once that is decided."""
 
 import dataclasses
-import secrets
+import time
+from dataclasses import dataclass
 
+from noctule._speedups.deadlines import Alarm
 from noctule._speedups.link import Link
+from noctule.core.access import Access
 from noctule.core.authentication import Authentication
+from noctule.core.clients import Client
 from noctule.core.state import State
+from noctule.handlers.access import SessionAccess
 from noctule.handlers.connection import (
     Connection,
     end_connection,
@@ -15,6 +20,7 @@ from noctule.handlers.connection import (
     refusal_packet,
 )
 from noctule.handlers.fault_log import FaultLog
+from noctule.handlers.means import Means
 from noctule.protocol.connack import Connack, encode_connack
 from noctule.protocol.connect import Connect
 from noctule.protocol.constants import FIELD_SIZE_MAXIMUM
@@ -24,63 +30,133 @@ from noctule.protocol.versions import CAPABILITIES
 _NO_PACKET_MAX = 0xFFFFFFFF
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a client has turned out to be."""
+
+    #: None: anonymous.
+    user_name: str | None
+
+    #: What it may do, where that was said with it.
+    access: Access | None = None
+
+    #: When its connection ends at the latest, in seconds since 1970.
+    expires_at: float | None = None
+
+    authentication: Authentication | None = None
+
+    #: The last Authentication Data for the client.
+    authentication_data: bytes | None = None
+
+
 def admit(
-    state: State,
-    fault_log: FaultLog,
+    means: Means,
     link: Link,
     packet: Connect,
-    authentication: Authentication | None = None,
-    authentication_data: bytes | None = None,
+    client: Client,
+    access: SessionAccess | None,
+    identity: Identity,
+    *,
+    is_assigned: bool,
 ) -> None:
     """Let the client in: take its old connection over, open its session, answer and deliver.
 
-    The client is the user that ``authentication`` has proven it to be, or else the one that CONNECT names. It is
-    refused where it would not take the CONNACK.
+    ``is_assigned``: whether the client identifier of ``client`` is ours. It is refused where the session of this name
+    belongs to somebody else, and where it would not take the CONNACK.
     """
-    assigned: str | None = None
-    client_id = packet.client_id
-    if not client_id:
-        client_id = assigned = f"auto-{secrets.token_hex(12)}"  # [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+    state = means.state
+    client_id = client.client_id
+    authentication = identity.authentication
+    session = state.sessions.find(client_id)
+    if session is not None and state.settings.client_id_ownership and session.owner != client.user_name:
+        # Neither takes it over nor ends it: whose it is hears nothing of it.
+        refuse(
+            state,
+            means.fault_log,
+            link,
+            packet,
+            ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
+            f"the client identifier belongs to {_user(session.owner)}, and this is {_user(client.user_name)}",
+            "not authorized",
+        )
+        return
     keep_alive_s = _keep_alive_of(state, packet)
     connack = Connack(
-        assigned_client_identifier=assigned,
+        assigned_client_identifier=client_id if is_assigned else None,
         server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,  # [MQTT-3.2.2-21]
         authentication_method=None if authentication is None else authentication.method_name,  # [MQTT-4.12.0-5]
-        authentication_data=authentication_data,
+        authentication_data=identity.authentication_data,
     )
     largest = _NO_PACKET_MAX if packet.maximum_packet_size is None else packet.maximum_packet_size
     try:
         connack = _fitted(connack, state, packet, client_id, largest)
     except ValueError as error:
-        refuse(state, fault_log, link, packet, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, str(error))
+        refuse(state, means.fault_log, link, packet, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, str(error))
         return
 
     _take_over(state, client_id)
     session, present = state.sessions.open(
-        client_id, clean_start=packet.clean_start, expiry_interval_s=packet.session_expiry_interval_s
+        client_id,
+        clean_start=packet.clean_start,
+        expiry_interval_s=packet.session_expiry_interval_s,
+        owner=client.user_name,
     )
+    session.owner = client.user_name
+    session.client = client
+    if session.access is not access:
+        session.access = access
+        if present:
+            state.router.access_changed()  # routes know the session with the rights of its last connection
     session.will = packet.will  # [MQTT-3.1.2-7]
-    proven = None if authentication is None else authentication.identity
     link.connection = Connection(
         packet.version,
-        packet.user_name if proven is None else proven,
         packet.session_expiry_interval_s,
         packet.request_problem_information,
         packet.is_bridge,
         authentication,
+        _end_at(means, client_id, identity.expires_at),
     )
     if present:  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         connack = dataclasses.replace(connack, session_present=True)
     link.write(encode_connack(connack, packet.version))  # [MQTT-3.2.0-1] before anything that is delivered
     link.open(session, packet.version, keep_alive_s, packet.receive_maximum, largest, packet.topic_alias_maximum)
     state.logger.debug(
-        "New client connected from %s as %s (p%d, c%d, k%d).",
+        "New client connected from %s as %s (p%d, c%d, k%d%s).",
         link.peer,
         escaped(client_id),
         packet.version,
         packet.clean_start,
         keep_alive_s,
+        "" if client.user_name is None else f", u'{escaped(client.user_name)}'",
     )
+    if not present and state.watchers.session_created is not None:
+        state.watchers.session_created(session)
+    if state.watchers.client_connected is not None:
+        state.watchers.client_connected(session)
+
+
+def _user(user_name: str | None) -> str:
+    return "an anonymous client" if user_name is None else f"user {escaped(user_name)}"
+
+
+def _end_at(means: Means, client_id: str, expires_at: float | None) -> Alarm | None:
+    """Have the connection end when what let it in does; None where that is not limited."""
+    if expires_at is None:
+        return None
+    state = means.state
+
+    def end() -> None:
+        session = state.sessions.find(client_id)
+        link = session.outlet if session is not None else None
+        if isinstance(link, Link) and link.connection.end is alarm:
+            state.logger.info("Client %s: what it was let in by has expired, disconnecting.", escaped(client_id))
+            end_connection(
+                state, link, last_packet(link, ReasonCode.NOT_AUTHORIZED), reason="what it was let in by has expired"
+            )
+
+    alarm = Alarm(end)
+    state.plane.deadlines.schedule(alarm, state.plane.now + max(0.0, expires_at - time.time()))
+    return alarm
 
 
 def refuse(
@@ -148,4 +224,4 @@ def _take_over(state: State, client_id: str) -> None:
     if not isinstance(old, Link):
         return
     state.logger.debug("Client %s has connected again, closing its old connection.", escaped(client_id))
-    end_connection(state, old, last_packet(old, ReasonCode.SESSION_TAKEN_OVER))
+    end_connection(state, old, last_packet(old, ReasonCode.SESSION_TAKEN_OVER), reason="the client has connected again")

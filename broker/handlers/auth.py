@@ -8,11 +8,10 @@ from noctule.core.authentication import (
     AuthRefused,
     Claimant,
 )
-from noctule.core.state import State
-from noctule.handlers.admission import admit, refuse
+from noctule.handlers.admission import Identity, refuse
 from noctule.handlers.connection import Candidate, Connection, end_connection, escaped, last_packet, named_client
-from noctule.handlers.decisions import Decisions
-from noctule.handlers.fault_log import FaultLog
+from noctule.handlers.login import identified
+from noctule.handlers.means import Means
 from noctule.protocol.auth import Auth, decode_auth, encode_auth
 from noctule.protocol.connect import Connect
 from noctule.protocol.constants import PacketType
@@ -23,23 +22,16 @@ from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 _TOLD = "the authentication has failed"
 
 
-def begin_authentication(
-    state: State,
-    decisions: Decisions,
-    fault_log: FaultLog,
-    link: Link,
-    packet: Connect,
-    method: AuthenticationMethod,
-) -> None:
+def begin_authentication(means: Means, link: Link, packet: Connect, method: AuthenticationMethod) -> None:
     """A CONNECT with an Authentication Method: nothing of it takes effect before the method has said yes."""
     authentication = Authentication(method, Claimant(packet.client_id, packet.user_name, link.peer))
     link.connection = Candidate(packet, authentication)
     largest = packet.maximum_packet_size
     link.await_decision(packet.version, *() if largest is None else (largest,))
-    _Step(state, decisions, fault_log, link, authentication).begin(packet.authentication_data)
+    _Step(means, link, authentication).begin(packet.authentication_data)
 
 
-def handle_auth(state: State, decisions: Decisions, fault_log: FaultLog, link: Link, first: int, body: bytes) -> None:
+def handle_auth(means: Means, link: Link, first: int, body: bytes) -> None:
     """The next step of the exchange, or the first of another one.
 
     PacketError, always the client's fault: 0x81 for a packet that is malformed, 0x82 for one that is not its turn,
@@ -64,9 +56,10 @@ def handle_auth(state: State, decisions: Decisions, fault_log: FaultLog, link: L
         raise PacketError(ReasonCode.PROTOCOL_ERROR, "re-authentication within an exchange", "MQTT-4.12.0-3")
     if not again and not authentication.is_going_on:
         raise PacketError(ReasonCode.PROTOCOL_ERROR, "AUTH that continues nothing", "MQTT-4.12.1-1")
+    state = means.state
     if authentication.count_packet(state.plane.now) > state.settings.limits.auth_per_minute_max:
         raise PacketError(ReasonCode.MESSAGE_RATE_TOO_HIGH, "more AUTH packets than a minute may have")
-    step = _Step(state, decisions, fault_log, link, authentication)
+    step = _Step(means, link, authentication)
     if again:
         step.begin(packet.authentication_data)
     else:
@@ -79,19 +72,10 @@ class _Step:
     It lives as long as the answer takes; the link does not refer to it.
     """
 
-    __slots__ = ("_authentication", "_decisions", "_fault_log", "_link", "_state")
+    __slots__ = ("_authentication", "_link", "_means")
 
-    def __init__(
-        self,
-        state: State,
-        decisions: Decisions,
-        fault_log: FaultLog,
-        link: Link,
-        authentication: Authentication,
-    ) -> None:
-        self._state = state
-        self._decisions = decisions
-        self._fault_log = fault_log
+    def __init__(self, means: Means, link: Link, authentication: Authentication) -> None:
+        self._means = means
         self._link = link
         self._authentication = authentication
 
@@ -103,15 +87,15 @@ class _Step:
             authentication.begin()
             return authentication.step(data)
 
-        self._decisions.ask(self._link, self._whom, question, self._answered)
+        self._means.decisions.ask(self._link, self._whom, question, self._answered)
 
     def go_on(self, data: bytes | None) -> None:
         """A later step."""
-        if self._authentication.steps >= self._state.settings.limits.auth_steps_max:
+        if self._authentication.steps >= self._means.state.settings.limits.auth_steps_max:
             self._authentication.give_up()
             self._refuse(AuthRefused(why="an exchange of more steps than it may have"))
             return
-        self._decisions.ask(self._link, self._whom, lambda: self._authentication.step(data), self._answered)
+        self._means.decisions.ask(self._link, self._whom, lambda: self._authentication.step(data), self._answered)
 
     @property
     def _whom(self) -> str:
@@ -127,9 +111,10 @@ class _Step:
         elif isinstance(step, AuthContinue):
             self._send(ReasonCode.CONTINUE_AUTHENTICATION, step.data)  # [MQTT-4.12.0-2]
         elif isinstance(connection, Candidate):
-            admit(self._state, self._fault_log, link, connection.packet, self._authentication, step.data)
+            identity = Identity(step.identity, authentication=self._authentication, authentication_data=step.data)
+            identified(self._means, link, connection.packet, identity)
         else:
-            self._state.logger.debug("Client%s has authenticated again.", named_client(link))
+            self._means.state.logger.debug("Client%s has authenticated again.", named_client(link))
             self._send(ReasonCode.SUCCESS, step.data)  # 3.15.2.1
 
     def _send(self, reason_code: ReasonCode, data: bytes | None) -> None:
@@ -150,14 +135,14 @@ class _Step:
     def _refuse(self, step: AuthRefused) -> None:
         """End the connection: with CONNACK [MQTT-4.12.0-4], or after it with DISCONNECT [MQTT-4.12.1-2]."""
         self._authentication.give_up()
-        link, state = self._link, self._state
+        link, state = self._link, self._means.state
         connection: Candidate | Connection = link.connection
         why = escaped(step.why)
         if isinstance(connection, Candidate):
             code = step.reason_code if step.reason_code >= 0x80 else ReasonCode.NOT_AUTHORIZED
-            refuse(state, self._fault_log, link, connection.packet, code, why, _TOLD)
+            refuse(state, self._means.fault_log, link, connection.packet, code, why, _TOLD)
             return
         if why:
-            self._fault_log.write(link.peer, named_client(link), why, "", state.plane.now)
+            self._means.fault_log.write(link.peer, named_client(link), why, "", state.plane.now)
         legal = step.reason_code >= 0x80 and step.reason_code in reason_codes_of(PacketType.DISCONNECT)
         end_connection(state, link, last_packet(link, step.reason_code if legal else ReasonCode.NOT_AUTHORIZED, _TOLD))

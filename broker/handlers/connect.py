@@ -1,11 +1,10 @@
 """CONNECT: what can be judged by the packet alone, and how one that is broken is answered."""
 
 from noctule._speedups.link import Link
-from noctule.core.state import State
-from noctule.handlers.admission import admit, keep_alive_allowed, refuse
+from noctule.handlers.admission import keep_alive_allowed, refuse
 from noctule.handlers.auth import begin_authentication
-from noctule.handlers.decisions import Decisions
-from noctule.handlers.fault_log import FaultLog
+from noctule.handlers.login import begin_login
+from noctule.handlers.means import Means
 from noctule.protocol.connack import Connack, encode_connack
 from noctule.protocol.connect import decode_connect, protocol_version_of
 from noctule.protocol.errors import PacketError, UnsupportedVersionError
@@ -14,12 +13,13 @@ from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.versions import CAPABILITIES, ProtocolVersion
 
 
-def handle_connect(state: State, decisions: Decisions, fault_log: FaultLog, link: Link, body: bytes) -> None:
+def handle_connect(means: Means, link: Link, body: bytes) -> None:
     """Let the client in, refuse it, or begin to find out. PacketError where the CONNECT is broken (``refusal_of``)."""
     packet = decode_connect(body)
+    state = means.state
 
     def refuse_it(reason_code: ReasonCode, why: str) -> None:
-        refuse(state, fault_log, link, packet, reason_code, why)
+        refuse(state, means.fault_log, link, packet, reason_code, why)
 
     if state.is_stopping:
         refuse_it(ReasonCode.SERVER_UNAVAILABLE, "the broker is stopping")
@@ -38,13 +38,13 @@ def handle_connect(state: State, decisions: Decisions, fault_log: FaultLog, link
         refuse_it(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "a Keep Alive above the maximum")
         return
     if packet.authentication_method is None:
-        admit(state, fault_log, link, packet)
+        begin_login(means, link, packet)
         return
     method = state.authentication_methods.get(packet.authentication_method)
     if method is None:
         refuse_it(ReasonCode.BAD_AUTHENTICATION_METHOD, "an unknown method of authentication")  # [MQTT-4.12.0-1]
         return
-    begin_authentication(state, decisions, fault_log, link, packet, method)
+    begin_authentication(means, link, packet, method)
 
 
 def refusal_of(body: bytes, error: PacketError) -> bytes:

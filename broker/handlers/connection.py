@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from noctule._speedups.deadlines import Alarm
 from noctule._speedups.link import Link
 from noctule.core.authentication import Authentication
 from noctule.core.state import State
@@ -31,13 +32,15 @@ class Connection:
     """What CONNECT said that later packets are judged by; ``link.connection`` once it is accepted."""
 
     version: int
-    user_name: str | None
     session_expiry_interval_s: int
     request_problem_information: bool
     is_bridge: bool = False
 
     #: What the client may authenticate again with; None where CONNECT had no Authentication Method.
     authentication: Authentication | None = None
+
+    #: Ends the connection at its time; None where that is not limited.
+    end: Alarm | None = None
 
 
 def escaped(text: str) -> str:
@@ -109,13 +112,20 @@ def reason_string(connection: Connection, refusals: list[str]) -> str | None:
     return "; ".join(dict.fromkeys(refusals))
 
 
-def end_connection(state: State, link: Link, packet: bytes, *, publish_will: bool = True) -> None:
-    """Send what is written and ``packet`` (may be empty), close, and do for the session what follows from it."""
+def end_connection(
+    state: State, link: Link, packet: bytes, *, publish_will: bool = True, reason: str = "the broker has ended it"
+) -> None:
+    """Send what is written and ``packet`` (may be empty), close, and do for the session what follows from it.
+
+    ``reason``: why, for people.
+    """
     session = link.session
+    if isinstance(link.connection, Connection) and link.connection.end is not None:
+        state.plane.deadlines.cancel(link.connection.end)
     if packet or link.pending_bytes:
         link.end(packet)
         state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.end_timeout_s)
     else:
         link.close()
     if session is not None:
-        state.sessions.connection_ended(session, publish_will=publish_will)
+        state.sessions.connection_ended(session, reason, publish_will=publish_will)

@@ -8,15 +8,13 @@ error and None are the same to whoever asked: None, a refusal.
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import trio
 from noctule._speedups.link import ENDING, Link
 from noctule.core.state import State
 from noctule.handlers.connection import named_client
 from noctule.handlers.fault_log import FaultLog
-
-Answer = TypeVar("Answer")
 
 
 class Turns(Protocol):
@@ -69,8 +67,8 @@ class Decisions:
         self,
         link: Link,
         whom: str,
-        question: Callable[[], Answer | Awaitable[Answer | None] | None],
-        then: Callable[[Answer | None], None],
+        question: Callable[[], object],
+        then: Callable[[Any], object],
     ) -> None:
         """Call ``question`` and hand its answer to ``then``: now, or when it is there.
 
@@ -78,7 +76,7 @@ class Decisions:
         at all if the link has ended meanwhile. ``whom`` names who was asked, for the log. Nothing that ``question``
         raises comes out of here.
         """
-        answer: Answer | Awaitable[Answer | None] | None = None
+        answer: object = None
         error: Exception | None = None
         try:
             answer = question()
@@ -100,8 +98,8 @@ class Decisions:
         self,
         link: Link,
         whom: str,
-        awaited: Awaitable[Answer | None],
-        then: Callable[[Answer | None], None],
+        awaited: Awaitable[object],
+        then: Callable[[Any], object],
     ) -> None:
         if self._nursery is None or self._turns is None:
             if inspect.iscoroutine(awaited):
@@ -120,12 +118,12 @@ class Decisions:
         self,
         link: Link,
         whom: str,
-        awaited: Awaitable[Answer | None],
-        then: Callable[[Answer | None], None],
+        awaited: Awaitable[object],
+        then: Callable[[Any], object],
         scope: trio.CancelScope,
         turns: Turns,
     ) -> None:
-        answer: Answer | None = None
+        answer: object = None
         error: Exception | None = None
         try:
             with scope:

@@ -3,6 +3,8 @@
 import logging
 from typing import Final
 
+from noctule.core.clients import Client
+
 #: How long a denial of the same topic to the same client is not logged again.
 INTERVAL_S: Final = 60.0
 
@@ -15,21 +17,22 @@ class DenialLog:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._quiet_until: dict[tuple[str, str, bytes], float] = {}
+        self._quiet_until: dict[tuple[str, str, str], float] = {}
 
-    def write(self, action: str, client_id: str, user_name: str | None, peer: str, topic: bytes, now: float) -> None:
-        """Log that ``action`` ("publish", "subscribe", "receive") was not allowed to a client at a topic."""
-        key = (action, client_id, topic)
+    def write(self, action: str, client: Client, topic: str, rule: str, now: float) -> None:
+        """Log that an ``action`` ("publish to") was not allowed to a client at a topic, and by which rule."""
+        key = (action, client.client_id, topic)
         if now < self._quiet_until.get(key, now):
             return
         if len(self._quiet_until) >= REMEMBERED_MAX:
             self._quiet_until.clear()
         self._quiet_until[key] = now + INTERVAL_S
         self._logger.warning(
-            "Denied: client %s (user %s, %s) may not %s %s.",
-            ascii(client_id)[1:-1],
-            "none" if user_name is None else ascii(user_name)[1:-1],
-            peer,
+            "Denied: client %s (user %s, %s) may not %s %s%s.",
+            ascii(client.client_id)[1:-1],
+            "none" if client.user_name is None else ascii(client.user_name)[1:-1],
+            client.peer,
             action,
-            ascii(topic.decode(errors="replace"))[1:-1],
+            ascii(topic)[1:-1],
+            f" ({ascii(rule)[1:-1]})" if rule else "",
         )

@@ -29,4 +29,10 @@ def handle_disconnect(state: State, link: Link, session: Session, first: int, bo
         session.expiry_interval_s = packet.session_expiry_interval_s
     state.logger.debug("Client %s disconnected.", escaped(session.client_id))
     # Only 0x00 takes the Will back [MQTT-3.14.4-3].
-    end_connection(state, link, b"", publish_will=packet.reason_code != ReasonCode.NORMAL_DISCONNECTION)
+    end_connection(
+        state,
+        link,
+        b"",
+        publish_will=packet.reason_code != ReasonCode.NORMAL_DISCONNECTION,
+        reason="it has disconnected",
+    )

@@ -1,19 +1,22 @@
 """The links' handler: takes each control packet to the file that handles it, and each fault to its end."""
 
-from noctule._speedups.deadlines import Timed
+from noctule._speedups.deadlines import Alarm, Timed
 from noctule._speedups.link import DECIDING, NEW, Link
 from noctule._speedups.router import RetainedExpiry
 from noctule._speedups.session import Session
+from noctule.core.access import Action
 from noctule.core.state import State
+from noctule.handlers.access import AskedAccess, SessionAccess
+from noctule.handlers.access_questions import authorized
 from noctule.handlers.auth import handle_auth
 from noctule.handlers.connect import handle_connect, refusal_of
-from noctule.handlers.connection import end_connection, escaped, last_packet, named_client
-from noctule.handlers.decisions import Decisions
-from noctule.handlers.denial_log import DenialLog
+from noctule.handlers.connection import Connection, end_connection, escaped, last_packet, named_client
 from noctule.handlers.disconnect import handle_disconnect, handle_early_disconnect
-from noctule.handlers.fault_log import FaultLog
+from noctule.handlers.means import Means, make_means
 from noctule.handlers.subscribe import handle_subscribe
 from noctule.handlers.unsubscribe import handle_unsubscribe
+from noctule.handlers.watching import watch
+from noctule.hooks.table import HookTable
 from noctule.protocol.constants import PacketType
 from noctule.protocol.errors import PacketError
 from noctule.protocol.reason_codes import ReasonCode
@@ -22,16 +25,16 @@ from noctule.protocol.reason_codes import ReasonCode
 class Dispatcher:
     """What ``noctule._speedups.link.Link`` calls; one for each broker."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, hooks: HookTable | None = None) -> None:
         self._state = state
-        self._fault_log = FaultLog(state.logger)
-        self.decisions = Decisions(state, self._fault_log)
-        self._denial_log = DenialLog(state.logger)
+        self.means: Means = make_means(state, hooks if hooks is not None else HookTable())
+        self.decisions = self.means.decisions
+        self.watching = watch(self.means)
 
     def connect(self, link: Link, body: bytes) -> None:
         """The first packet of a connection, a CONNECT."""
         try:
-            handle_connect(self._state, self.decisions, self._fault_log, link, body)
+            handle_connect(self.means, link, body)
         except PacketError as error:
             self._log_fault(link, str(error), error.rule)
             end_connection(self._state, link, refusal_of(body, error))
@@ -42,15 +45,15 @@ class Dispatcher:
         try:
             match first >> 4:
                 case PacketType.AUTH:
-                    handle_auth(self._state, self.decisions, self._fault_log, link, first, body)
+                    handle_auth(self.means, link, first, body)
                 case PacketType.DISCONNECT if session is None:
                     handle_early_disconnect(self._state, link, first, body)
                 case _ if session is None:
                     raise RuntimeError("before CONNACK a link hands out AUTH and DISCONNECT alone")
                 case PacketType.SUBSCRIBE:
-                    handle_subscribe(self._state, link, session, first, body)
+                    handle_subscribe(self.means, link, session, first, body)
                 case PacketType.UNSUBSCRIBE:
-                    handle_unsubscribe(self._state, link, session, first, body)
+                    handle_unsubscribe(self.means, link, session, first, body)
                 case PacketType.DISCONNECT:
                     handle_disconnect(self._state, link, session, first, body)
                 case _:
@@ -61,24 +64,41 @@ class Dispatcher:
     def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
         """The peer broke a rule: its connection ends, and version 5 is told why [MQTT-4.13.1-1]."""
         self._log_fault(link, text, rule)
-        end_connection(self._state, link, last_packet(link, reason_code, text))
+        end_connection(self._state, link, last_packet(link, reason_code, text), reason=text)
 
     def denied(self, link: Link, topic: bytes) -> None:
         """A message that the client may not publish has come."""
         session = link.session
         if session is not None:
-            self._denial_log.write(
-                "publish to", session.client_id, link.connection.user_name, link.peer, topic, self._state.plane.now
-            )
+            name = topic.decode(errors="replace")
+            access: SessionAccess | None = session.access
+            rule = "" if access is None else access.rule_of(Action.PUBLISH, name)
+            self.means.denial_log.write("publish to", session.client, name, rule, self._state.plane.now)
+
+    def undecided(self, link: Link, topic: bytes) -> None:
+        """Whether the client may publish there has not been asked yet."""
+        session = link.session
+        access = session.access if session is not None else None
+        if session is None or not isinstance(access, AskedAccess):
+            return
+        means, client = self.means, session.client
+        means.decisions.ask(
+            link,
+            "access",
+            lambda: authorized(means, client, Action.PUBLISH, topic.decode()),
+            lambda verdict: access.learn_publish(topic, verdict),
+        )
 
     def lost(self, link: Link, cause: str) -> None:
         """The connection is gone without DISCONNECT."""
         session = link.session
         if session is not None:
             self._state.logger.debug("Client %s is gone: %s.", escaped(session.client_id), cause)
+        if isinstance(link.connection, Connection) and link.connection.end is not None:
+            self._state.plane.deadlines.cancel(link.connection.end)
         link.close()  # there is nobody to send anything to
         if session is not None:
-            self._state.sessions.connection_ended(session, publish_will=True)
+            self._state.sessions.connection_ended(session, cause, publish_will=True)
 
     def closed(self, link: Link) -> None:
         """The link is closed, whoever did it."""
@@ -93,6 +113,8 @@ class Dispatcher:
             self._state.sessions.look_at(item)
         elif isinstance(item, RetainedExpiry):
             self._state.router.expire_retained(item)
+        elif isinstance(item, Alarm):
+            item.call()
         elif isinstance(item, Link) and item.overdue(self._state.plane.now):
             self._overdue(item)
 
@@ -101,7 +123,8 @@ class Dispatcher:
         session = link.session
         if session is not None:
             self._state.logger.debug("Client %s has exceeded timeout, disconnecting.", escaped(session.client_id))
-            end_connection(self._state, link, last_packet(link, ReasonCode.KEEP_ALIVE_TIMEOUT))
+            packet = last_packet(link, ReasonCode.KEEP_ALIVE_TIMEOUT)
+            end_connection(self._state, link, packet, reason="it has been silent too long")
         elif link.state == NEW:
             self._log_fault(link, "no CONNECT in time", "")
             end_connection(self._state, link, b"")
@@ -113,4 +136,4 @@ class Dispatcher:
             link.close()
 
     def _log_fault(self, link: Link, text: str, rule: str) -> None:
-        self._fault_log.write(link.peer, named_client(link), text, rule, self._state.plane.now)
+        self.means.fault_log.write(link.peer, named_client(link), text, rule, self._state.plane.now)

@@ -1,6 +1,6 @@
 """CONNECT: a client asks for a connection and says who it is, what it can take, and what its Will is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from noctule._speedups.buffers import PacketReader
@@ -83,7 +83,7 @@ class Connect:
 
     will: Will | None = None
     user_name: str | None = None
-    password: bytes | None = None
+    password: bytes | None = field(default=None, repr=False)
 
     #: How long the session outlives the connection; 0xFFFFFFFF: for good. Of 3.x: 0 with CleanSession, else for
     #: good (3.1.2.11.2, the non-normative comment).

@@ -348,7 +348,7 @@ def test_a_client_comes_in_and_authenticates_again() -> None:
     byte, connack = speak(client, "ann", "pencil")
     assert (byte, connack.reason_code, connack.authentication_method) == (0x20, 0, METHOD)
     assert connack.authentication_data is not None
-    assert client.link.connection.user_name == "ann"
+    assert client.link.session.client.user_name == "ann"
     byte, auth = speak(client, "ann", "pencil", again=True)
     assert (byte, auth.reason_code) == (0xF0, 0)
     assert auth.authentication_data is not None

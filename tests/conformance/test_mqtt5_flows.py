@@ -663,6 +663,9 @@ async def test_q6_a_lower_qos_does_not_touch_what_is_in_flight(world: World) -> 
 class Rules:
     """Rights as the broker asks for them: the topic "yes" and nothing else."""
 
+    def rule_of(self, action: object, topic: str) -> str:
+        return "a test"
+
     def publish_rights(self, topic: bytes) -> int:
         return RIGHT_PUBLISH | RIGHT_RETAIN | 2 * RIGHT_QOS if topic == b"yes" else 0
 

@@ -216,7 +216,9 @@ async def test_the_fields_of_the_payload_stand_in_their_order(world: World, vers
     await peer.send(packet(0x10, string(name), bytes([version, 0b11001110]), u16(0), *fields))
     await peer.expect_bytes(ACCEPTED)
     assert world.session("the-id") is not None
-    assert [link.connection.user_name for link in world.broker.state.links if link.session is world.session("the-id")]
+    assert [
+        link.session.client.user_name for link in world.broker.state.links if link.session is world.session("the-id")
+    ]
     await peer.drop()
     message = await watcher.expect_message()
     assert (message.topic, message.payload, message.qos) == ("will/topic", b"the message", 1)
@@ -237,7 +239,7 @@ async def test_user_name_and_password_as_flagged(world: World, version: int) -> 
     for user_name, password in rows:
         peer = await world.connect("c", version, user_name=user_name, password=password)
         links = [link for link in world.broker.state.links if link.session is not None]
-        assert [link.connection.user_name for link in links] == [user_name]
+        assert [link.session.client.user_name for link in links] == [user_name]
         await peer.disconnect()
 
 

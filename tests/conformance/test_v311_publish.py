@@ -104,6 +104,9 @@ async def test_dup_of_the_publisher_is_not_carried_over(world: World) -> None:
 class Rights:
     """What a client may publish: anything, but not to ``no``."""
 
+    def rule_of(self, action: object, topic: str) -> str:
+        return "a test"
+
     def publish_rights(self, topic: bytes) -> int:
         return 0 if topic == b"no" else RIGHT_PUBLISH | RIGHT_RETAIN | 2 * RIGHT_QOS
 

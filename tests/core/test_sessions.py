@@ -40,7 +40,7 @@ def test_a_session_is_found_from_its_opening_to_its_end(sessions: Sessions) -> N
     other, _ = sessions.open("d", clean_start=True, expiry_interval_s=0)
     assert set(sessions) == {session, other}
     assert len(sessions) == 2
-    sessions.end(session)
+    sessions.end(session, "over")
     assert sessions.find("c") is None
     assert list(sessions) == [other]
 
@@ -62,17 +62,17 @@ def test_names_differ_by_case_and_form(sessions: Sessions) -> None:
 def test_the_end_of_an_old_session_leaves_the_new_one_of_its_name(sessions: Sessions) -> None:
     old, _ = sessions.open("c", clean_start=True, expiry_interval_s=5)
     new, _ = sessions.open("c", clean_start=True, expiry_interval_s=5)
-    sessions.end(old)
-    sessions.end(old)
+    sessions.end(old, "over")
+    sessions.end(old, "over")
     assert sessions.find("c") is new
 
 
 def test_an_end_takes_subscriptions_and_deadline_along(state: State, sessions: Sessions) -> None:
     session, _ = sessions.open("c", clean_start=True, expiry_interval_s=5)
     state.router.subscribe(session, b"a/b/#", 1)
-    sessions.connection_ended(session, publish_will=True)
+    sessions.connection_ended(session, "gone", publish_will=True)
     assert session.scheduled
-    sessions.end(session)
+    sessions.end(session, "over")
     assert not session.scheduled
     assert (state.router.filters.node_count, session.subscription_count) == (0, 0)
 
@@ -80,7 +80,7 @@ def test_an_end_takes_subscriptions_and_deadline_along(state: State, sessions: S
 @pytest.mark.parametrize("expiry", [1, 100, NEVER - 1])
 def test_expiry_to_the_second(state: State, sessions: Sessions, expiry: int) -> None:
     session, _ = sessions.open("c", clean_start=True, expiry_interval_s=expiry)
-    sessions.connection_ended(session, publish_will=True)
+    sessions.connection_ended(session, "gone", publish_will=True)
     assert session.ends_at == START_S + expiry
     advance(state, expiry - 0.25)
     assert len(sessions) == 1
@@ -90,7 +90,7 @@ def test_expiry_to_the_second(state: State, sessions: Sessions, expiry: int) -> 
 
 def test_for_good(state: State, sessions: Sessions) -> None:
     session, _ = sessions.open("c", clean_start=True, expiry_interval_s=NEVER)
-    sessions.connection_ended(session, publish_will=True)
+    sessions.connection_ended(session, "gone", publish_will=True)
     assert session.ends_at == math.inf
     assert state.plane.deadlines.next_deadline() == math.inf
     advance(state, 1e12)
@@ -100,7 +100,7 @@ def test_for_good(state: State, sessions: Sessions) -> None:
 def test_for_good_with_a_delayed_will(state: State, sessions: Sessions) -> None:
     session, _ = sessions.open("c", clean_start=True, expiry_interval_s=NEVER)
     session.will = Will("w", b"x", 0, True, 10)
-    sessions.connection_ended(session, publish_will=True)
+    sessions.connection_ended(session, "gone", publish_will=True)
     assert state.plane.deadlines.next_deadline() == START_S + 10
     advance(state, 10)
     assert state.router.retained.get(b"w") is not None
@@ -116,7 +116,7 @@ def test_when_a_will_is_published(state: State, sessions: Sessions, delay: int, 
     """[MQTT-3.1.2-8] [MQTT-3.1.3-9]"""
     session, _ = sessions.open("c", clean_start=True, expiry_interval_s=expiry)
     session.will = Will("w", b"x", 0, True, delay)
-    sessions.connection_ended(session, publish_will=True)
+    sessions.connection_ended(session, "gone", publish_will=True)
     if published_at:
         advance(state, published_at - 0.5)
         assert len(state.router.retained) == 0
@@ -129,7 +129,7 @@ def test_a_will_that_is_taken_back_is_never_published(state: State, sessions: Se
     for expiry in (0, 10):
         session, _ = sessions.open("c", clean_start=True, expiry_interval_s=expiry)
         session.will = Will("w", b"x", 0, True, 5)
-        sessions.connection_ended(session, publish_will=False)
+        sessions.connection_ended(session, "gone", publish_will=False)
         advance(state, 100)
     assert len(state.router.retained) == 0
 
@@ -141,4 +141,4 @@ def test_two_brokers_share_nothing() -> None:
     assert second.sessions.find("c") is None
     assert second.router.route_targets(b"t") == []
     assert first.plane is not second.plane
-    first.sessions.end(session)
+    first.sessions.end(session, "over")

@@ -13,6 +13,7 @@ from handlers.direct_links import DirectBroker
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from noctule._speedups.link import CLOSED, ENDING, NEW, OPEN, Link
+from noctule.config.settings import Settings
 
 every_version = pytest.mark.parametrize("version", packets.VERSIONS)
 
@@ -109,7 +110,7 @@ class Attacked:
     """A broker with one client that has nothing to do with it all, and must not notice."""
 
     def __init__(self) -> None:
-        self.broker = DirectBroker(**LIMITS)
+        self.broker = DirectBroker(Settings(client_id_ownership=False), **LIMITS)
         self.state = self.broker.state
         self.canary = self.broker.open().link
         self.stream = wire.ServerStream(5)

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from noctule._speedups.link import CLOSED, ENDING, OPEN
+from noctule.config.settings import Settings
 
 CLIENT_IDS = ("a", "b", "c")
 TOPICS = ("x", "x/y", "x/y/z", "$x/y", "long/enough/for/an/alias")
@@ -92,7 +93,7 @@ TO_END = Asked(5, True, 0, None, 0, None)
 class Sequences(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.broker = DirectBroker(inflight_max=INFLIGHT_MAX)
+        self.broker = DirectBroker(Settings(client_id_ownership=False), inflight_max=INFLIGHT_MAX)
         self.model = model.Broker(START_S)
         self.clients: dict[str, Client] = {}
         self.count = 0

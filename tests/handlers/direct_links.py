@@ -1,5 +1,6 @@
 """A broker without sockets and trio: its handlers, links that are fed by hand, a clock that is set by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 from noctule._speedups.codec import FrameScanner, Publish, decode_publish, encode_ack, encode_publish
@@ -7,6 +8,7 @@ from noctule._speedups.link import CLOSED, NEW, Link
 from noctule.config.settings import Limits, Settings
 from noctule.core.state import State, make_state
 from noctule.handlers.dispatch import Dispatcher
+from noctule.hooks.table import HookTable
 from noctule.protocol import (
     Connack,
     Connect,
@@ -37,9 +39,9 @@ START_S = 1_000.0
 class DirectBroker:
     """State and handlers of one broker."""
 
-    def __init__(self, **limits: Any) -> None:
-        self.state: State = make_state(Settings(limits=Limits(**limits)))
-        self.dispatcher = Dispatcher(self.state)
+    def __init__(self, settings: Settings | None = None, hooks: HookTable | None = None, **limits: Any) -> None:
+        self.state: State = make_state(replace(settings or Settings(), limits=Limits(**limits)))
+        self.dispatcher = Dispatcher(self.state, hooks)
         self.state.plane.begin_turn(START_S)
         self._connections = 0
 

@@ -110,7 +110,7 @@ def test_a_method_that_says_yes_at_once() -> None:
     assert connack is not None
     assert (connack.reason_code, connack.authentication_method, connack.authentication_data) == (0, METHOD, b"last")
     assert client.link.state == OPEN
-    assert client.link.connection.user_name == "ann"
+    assert client.link.session.client.user_name == "ann"
     assert method.heard == [b"d"]
     assert method.claimants == [Claimant("c", "bob", "10.0.0.1:1")]
 
@@ -148,7 +148,7 @@ def test_an_exchange_of_several_steps(cut: bool) -> None:
 def test_nothing_takes_effect_before_the_method_has_said_yes() -> None:
     """A10: no takeover, no session, no Will."""
     broker, _ = broker_with(AuthContinue(b"1"), AuthSuccess("ann"), AuthContinue(b"1"), AuthRefused())
-    old = broker.connect("c", session_expiry_interval_s=100)
+    old = broker.connect("c", session_expiry_interval_s=100, user_name="ann")
     old.subscribe("t")
     packet = Connect(V5, "c", will=Will("t", b"boo"), authentication_method=METHOD)
     for last, state in (("yes", OPEN), ("no", ENDING)):
@@ -363,7 +363,7 @@ def test_an_auth_larger_than_the_client_takes_is_not_sent() -> None:
 def test_a_connack_larger_than_the_client_takes_is_not_sent() -> None:
     """[MQTT-3.1.2-24]: and nothing takes effect then."""
     broker, _ = broker_with(AuthSuccess("ann", bytes(50)))
-    old = broker.connect("c")
+    old = broker.connect("c", user_name="ann")
     client = broker.open()
     client.send(encode_connect(Connect(V5, "c", maximum_packet_size=60, authentication_method=METHOD)))
     connack = connack_of(client)

@@ -379,7 +379,7 @@ def test_a_connection_that_is_taken_over_meanwhile_stays_taken_over() -> None:
             gate.event = trio.Event()
             await old.send(AGAIN)
             await gate.reached()
-            new = await world.connect("c")
+            new = await world.connect("c", user_name="ann")
             first, body = await old.receive()
             assert decode_disconnect(body, V5, first, from_server=True).reason_code == 0x8E
             gate.event.set()

@@ -1,0 +1,222 @@
+"""What a session may do, as the data plane asks for it: the rules of plugins behind a guard, or answers one by one."""
+
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from noctule._speedups.session import RIGHT_PUBLISH, RIGHT_QOS, RIGHT_RETAIN, RIGHTS_UNKNOWN
+from noctule.core.access import Access, Action, PublishRight
+from noctule.hooks.answers import Allow, Verdict
+
+#: Topics whose answers one session remembers; with more it starts again.
+_REMEMBERED_MAX: Final = 1_000
+
+_FOREVER: Final = float("inf")
+
+
+class SessionAccess(Protocol):
+    """What ``session.access`` is: what the data plane asks, and what the handlers do."""
+
+    def publish_rights(self, topic: bytes) -> int:
+        """For the data plane: RIGHT_PUBLISH, RIGHT_RETAIN and the QoS; 0: nothing; or RIGHTS_UNKNOWN."""
+        ...
+
+    def may_receive(self, topic: bytes) -> bool:
+        """For the data plane: whether a message of this topic may be delivered."""
+        ...
+
+    def subscribe_qos_max(self, topic_filter: str, share_name: str | None) -> int | None:
+        """The highest QoS of a subscription; None: refused."""
+        ...
+
+    def rule_of(self, action: Action, topic: str) -> str:
+        """What decided, for the log; empty where there is nothing to name."""
+        ...
+
+
+class NoAccess:
+    """Of a client whom no plugin knew rules for, though there are plugins that have them: nothing."""
+
+    def publish_rights(self, topic: bytes) -> int:
+        """Nothing."""
+        del topic
+        return 0
+
+    def may_receive(self, topic: bytes) -> bool:
+        """No."""
+        del topic
+        return False
+
+    def subscribe_qos_max(self, topic_filter: str, share_name: str | None) -> int | None:
+        """Refused."""
+        del topic_filter, share_name
+        return None
+
+    def rule_of(self, action: Action, topic: str) -> str:
+        """No rule."""
+        del action, topic
+        return "there are no rules for this client"
+
+
+#: One is enough.
+NO_ACCESS: Final = NoAccess()
+
+
+class GuardedAccess:
+    """A plugin's rules, asked in the data plane's terms; an exception of theirs is a refusal."""
+
+    __slots__ = ("__weakref__", "_access", "_log_failure")
+
+    def __init__(self, access: Access, log_failure: Callable[[Exception], None]) -> None:
+        self._access = access
+        self._log_failure = log_failure
+
+    def publish_rights(self, topic: bytes) -> int:
+        """As ``SessionAccess`` has it."""
+        try:
+            right = self._access.publish_right(topic.decode())
+            return 0 if right is None else rights_of(right)
+        except Exception as error:
+            self._log_failure(error)
+            return 0
+
+    def may_receive(self, topic: bytes) -> bool:
+        """As ``SessionAccess`` has it."""
+        try:
+            return self._access.may_receive(topic.decode()) is True
+        except Exception as error:
+            self._log_failure(error)
+            return False
+
+    def subscribe_qos_max(self, topic_filter: str, share_name: str | None) -> int | None:
+        """As ``SessionAccess`` has it."""
+        try:
+            qos = self._access.subscribe_qos_max(topic_filter, share_name)
+        except Exception as error:
+            self._log_failure(error)
+            return None
+        return qos if qos in (0, 1, 2) else None
+
+    def rule_of(self, action: Action, topic: str) -> str:
+        """As ``SessionAccess`` has it."""
+        try:
+            return str(self._access.rule_of(action, topic))
+        except Exception as error:
+            self._log_failure(error)
+            return ""
+
+
+class Guards:
+    """One guard for each object that a plugin answers with, however many clients it is the answer for."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._guards: weakref.WeakValueDictionary[int, GuardedAccess] = weakref.WeakValueDictionary()
+        self._failures = 0
+
+    def guard(self, access: Access) -> GuardedAccess:
+        """The guard of this object. Sessions that share it share what the data plane remembers."""
+        guard = self._guards.get(id(access))  # the guard keeps the object, so no other can have its number
+        if guard is None:
+            guard = self._guards[id(access)] = GuardedAccess(access, self._log_failure)
+        return guard
+
+    def _log_failure(self, error: Exception) -> None:
+        """The first with its traceback, then every thousandth."""
+        self._failures += 1
+        if self._failures % 1_000 == 1:
+            self._logger.error("The access rules of a plugin have failed: refused.", exc_info=error)
+
+
+class AskedAccess:
+    """Answers of the ``authorize`` hooks of one session, remembered as long as they say."""
+
+    __slots__ = ("_clock", "_publish", "_subscriptions", "will_rights")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._publish: dict[bytes, tuple[int, float]] = {}
+        self._subscriptions: dict[str, float] = {}
+
+        #: What it may publish as its Will: that was asked at CONNECT, and holds until rules change.
+        self.will_rights = 0
+
+    def publish_rights(self, topic: bytes) -> int:
+        """As ``SessionAccess`` has it."""
+        known = self._publish.get(topic)
+        if known is None or known[1] <= self._clock():
+            return RIGHTS_UNKNOWN
+        return known[0]
+
+    def may_receive(self, topic: bytes) -> bool:
+        """Yes: what it subscribes to was allowed."""
+        del topic
+        return True
+
+    def subscribe_qos_max(self, topic_filter: str, share_name: str | None) -> int | None:
+        """Refused: subscriptions are asked for, not looked up."""
+        del topic_filter, share_name
+        return None
+
+    def rule_of(self, action: Action, topic: str) -> str:
+        """Who was asked has said no."""
+        del action, topic
+        return "authorize"
+
+    def learn_publish(self, topic: bytes, verdict: Verdict | None) -> None:
+        """Remember the answer about a topic; None is no."""
+        if len(self._publish) >= _REMEMBERED_MAX:
+            self._publish.clear()
+        self._publish[topic] = (rights_of_verdict(verdict), self._until(verdict))
+
+    def learn_subscription(self, topic_filter: str, verdict: Allow) -> None:
+        """Remember until when a subscription is allowed."""
+        self._subscriptions[topic_filter] = self._until(verdict)
+
+    def forget_subscription(self, topic_filter: str) -> None:
+        """It is gone."""
+        self._subscriptions.pop(topic_filter, None)
+
+    def overdue_subscriptions(self) -> list[str]:
+        """The filters whose answer is too old."""
+        now = self._clock()
+        return [topic_filter for topic_filter, until in self._subscriptions.items() if until <= now]
+
+    def has_expired(self) -> bool:
+        """Whether an answer about a topic has become too old since it was given; such are forgotten."""
+        now = self._clock()
+        old = [topic for topic, (_, until) in self._publish.items() if until <= now]
+        for topic in old:
+            del self._publish[topic]
+        return bool(old)
+
+    def forget(self) -> None:
+        """Every answer is old."""
+        self._publish.clear()
+        self._subscriptions = dict.fromkeys(self._subscriptions, float("-inf"))
+
+    def _until(self, verdict: Verdict | None) -> float:
+        remember_s = None if verdict is None else verdict.remember_s
+        return _FOREVER if remember_s is None else self._clock() + max(0.0, remember_s)
+
+
+def rights_of(right: PublishRight) -> int:
+    """In the data plane's terms. ValueError where the QoS is none."""
+    if right.qos_max not in (0, 1, 2):
+        raise ValueError(f"a QoS of {right.qos_max!r}")
+    return RIGHT_PUBLISH | (RIGHT_RETAIN if right.retain is True else 0) | right.qos_max * RIGHT_QOS
+
+
+def rights_of_verdict(verdict: object) -> int:
+    """The same of an answer of ``authorize``."""
+    if not isinstance(verdict, Allow) or verdict.qos_max not in (0, 1, 2):
+        return 0
+    return RIGHT_PUBLISH | (RIGHT_RETAIN if verdict.retain is True else 0) | verdict.qos_max * RIGHT_QOS
+
+
+def is_allowed(rights: int, qos: int, retain: bool) -> bool:
+    """Whether rights in the data plane's terms cover a message."""
+    return rights != RIGHTS_UNKNOWN and bool(
+        rights & RIGHT_PUBLISH and (not retain or rights & RIGHT_RETAIN) and qos <= rights // RIGHT_QOS
+    )

@@ -1,0 +1,137 @@
+"""Judges again what was allowed once: after rules have changed, and where an answer has become too old."""
+
+from typing import Final
+
+import trio
+from noctule._speedups.session import Session
+from noctule.core.access import Action
+from noctule.handlers.access import NO_ACCESS, AskedAccess, SessionAccess, rights_of_verdict
+from noctule.handlers.access_questions import Unlimited, authorized, load_rules
+from noctule.handlers.connection import escaped
+from noctule.handlers.decisions import Turns
+from noctule.handlers.means import Means
+from noctule.hooks.answers import Allow, Deny
+
+#: Clients whose rules are loaded at one time.
+_LOADED_AT_ONCE: Final = 16
+
+
+class Rejudging:
+    """One for each broker."""
+
+    def __init__(self, means: Means, turns: Turns) -> None:
+        self._means = means
+        self._turns = turns
+
+    async def judge_again(self, sessions: list[Session]) -> None:
+        """Ask for the rules of these sessions again, connected or not, and drop what they no longer allow."""
+        limiter = trio.CapacityLimiter(_LOADED_AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            for session in sessions:
+                await limiter.acquire_on_behalf_of(session)
+                nursery.start_soon(self._load_again, session, limiter)
+
+    async def _load_again(self, session: Session, limiter: trio.CapacityLimiter) -> None:
+        try:
+            if session.client is None:
+                return
+            if isinstance(session.access, AskedAccess):
+                await self._ask_again(session, session.access)
+                return
+            access = await self._rules_of(session)
+            self._turns.begin_turn()
+            session.access = access
+            self._means.state.router.access_changed()
+            if access is not None and not isinstance(access, AskedAccess):
+                for topic_filter, share_name, _, _, _ in self._means.state.router.subscriptions_of(session):
+                    share = share_name.decode() if share_name else None
+                    if access.subscribe_qos_max(topic_filter.decode(), share) is None:
+                        self.drop_subscription(session, topic_filter.decode(), share)
+            self._turns.end_turn()
+        finally:
+            limiter.release_on_behalf_of(session)
+
+    async def _rules_of(self, session: Session) -> SessionAccess | None:
+        """Its rules now; NO_ACCESS where a plugin has failed."""
+        means = self._means
+        try:
+            with trio.fail_after(means.state.settings.limits.decision_timeout_s):
+                answer = await load_rules(means, session.client)
+        except Exception as error:
+            means.state.logger.error(
+                "The access rules of client %s could not be loaded again: it may do nothing.",
+                escaped(session.client_id),
+                exc_info=error,
+            )
+            return NO_ACCESS
+        return None if answer is Unlimited.YES else answer
+
+    async def _ask_again(self, session: Session, access: AskedAccess) -> None:
+        """Judge its Will and subscriptions anew; about topics that it publishes to, it is asked when it does."""
+        access.forget()
+        self._means.state.router.access_changed()
+        will = session.will
+        if will is not None:
+            access.will_rights = 0
+            verdict = await self._authorized(session, Action.PUBLISH, will.topic)
+            access.will_rights = rights_of_verdict(verdict)
+        await self.judge_subscriptions_again(session, access)
+
+    async def judge_subscriptions_again(self, session: Session, access: AskedAccess) -> None:
+        """Ask about the subscriptions whose answer is too old, and drop those that are not allowed any more."""
+        for text in access.overdue_subscriptions():
+            verdict = await self._authorized(session, Action.SUBSCRIBE, text)
+            if isinstance(verdict, Allow):
+                access.learn_subscription(text, verdict)
+                continue
+            access.forget_subscription(text)
+            share_name, topic_filter = _split(text)
+            self._turns.begin_turn()
+            self.drop_subscription(session, topic_filter, share_name)
+            self._turns.end_turn()
+
+    async def _authorized(self, session: Session, action: Action, topic: str) -> object:
+        means = self._means
+        try:
+            with trio.fail_after(means.state.settings.limits.decision_timeout_s):
+                return await authorized(means, session.client, action, topic)
+        except Exception as error:
+            return Deny(f"{error!r}")
+
+    def drop_subscription(self, session: Session, topic_filter: str, share_name: str | None) -> None:
+        """Take a subscription away that is no longer allowed."""
+        state = self._means.state
+        share = None if share_name is None else share_name.encode()
+        if not state.router.unsubscribe(session, topic_filter.encode(), share):
+            return
+        text = topic_filter if share_name is None else f"$share/{share_name}/{topic_filter}"
+        state.logger.info(
+            "Client %s: the subscription to %s is no longer allowed, dropped.",
+            escaped(session.client_id),
+            escaped(text),
+        )
+        if state.watchers.unsubscribed is not None:
+            state.watchers.unsubscribed(session, text)
+
+    async def look_after_answers(self) -> None:
+        """Forget answers of ``authorize`` that are too old and judge their subscriptions again, until cancelled."""
+        state = self._means.state
+        while True:
+            await trio.sleep(1.0)
+            has_expired = False
+            for session in list(state.sessions):
+                access = session.access
+                if isinstance(access, AskedAccess):
+                    has_expired |= access.has_expired()
+                    if access.overdue_subscriptions():
+                        await self.judge_subscriptions_again(session, access)
+            if has_expired:
+                state.router.access_changed()
+
+
+def _split(text: str) -> tuple[str | None, str]:
+    """A filter as a client writes it, taken apart."""
+    if not text.startswith("$share/"):
+        return None, text
+    share_name, _, topic_filter = text.removeprefix("$share/").partition("/")
+    return share_name, topic_filter

@@ -1,0 +1,146 @@
+"""Puts the hooks of plugins that watch, and those that change messages, where they are called from.
+
+What a plugin raises is logged, at a limited rate, and nothing else happens to it; but a message that could not be
+shown to a plugin that may change it is dropped, since it may be one that it would have.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from noctule._speedups.link import Link
+from noctule._speedups.message import Message
+from noctule._speedups.session import Session
+from noctule.core.access import Action
+from noctule.core.clients import Client
+from noctule.core.state import State
+from noctule.handlers.access import AskedAccess, SessionAccess, is_allowed
+from noctule.handlers.means import Means
+from noctule.hooks.answers import Drop
+from noctule.hooks.table import Hook, Hooks
+from noctule.protocol.filters import check_topic_name
+from noctule.protocol.reason_codes import ReasonCode
+
+#: How long the failures of one hook of one plugin are not logged again.
+_QUIET_S: Final = 60.0
+
+
+class Watching:
+    """Calls hooks; one for each broker."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._state: State = means.state
+        self._logger: logging.Logger = means.state.logger
+        self._quiet_until: dict[tuple[str, str], float] = {}
+
+    def call(self, name: str, hooks: Hooks, *arguments: object) -> None:
+        """Call every one of them."""
+        for hook in hooks:
+            try:
+                hook.call(*arguments)
+            except Exception as error:
+                self.log_failure(name, hook, error)
+
+    def log_failure(self, name: str, hook: Hook, error: Exception) -> None:
+        """Log what a plugin has raised, unless it has lately."""
+        now = self._state.plane.now
+        key = (hook.plugin, name)
+        if now < self._quiet_until.get(key, now):
+            return
+        self._quiet_until[key] = now + _QUIET_S
+        self._logger.error(
+            "Plugin %s has failed in %s (not logged again for a minute)", hook.plugin, name, exc_info=error
+        )
+
+    def changed(self, client: Client | None, message: Message) -> Message | int:
+        """What the plugins make of a message, or the reason code under which it goes nowhere."""
+        for hook in self._means.hooks.message_received:
+            try:
+                answer = _checked(hook.call(client, message), self._state.settings.limits.topic_levels_max)
+            except Exception as error:
+                self.log_failure("message_received", hook, error)
+                return ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR
+            if isinstance(answer, Drop):
+                return answer.reason_code
+            if answer is not None:
+                message = answer
+        return message
+
+    def will_due(self, session: Session, message: Message) -> Message | None:
+        """A Will as the plugins want it; None where they, or the rules that hold now, do not let it be published."""
+        if self._means.hooks.message_received:
+            changed = self.changed(session.client, message)
+            if not isinstance(changed, Message):
+                return None
+            message = changed
+        access: SessionAccess | None = session.access
+        if access is None:
+            return message
+        rights = access.will_rights if isinstance(access, AskedAccess) else access.publish_rights(message.topic)
+        if is_allowed(rights, message.qos, message.retain):
+            return message
+        topic = message.topic.decode(errors="replace")
+        self._means.denial_log.write(
+            "publish its Will to", session.client, topic, access.rule_of(Action.PUBLISH, topic), self._state.plane.now
+        )
+        return None
+
+
+def _checked(answer: object, levels_max: int) -> Message | Drop | None:
+    """An answer to ``message_received``. TypeError, PacketError and ValueError where it cannot be one."""
+    if isinstance(answer, Message):
+        check_topic_name(answer.topic.decode(), levels_max)
+        return answer
+    if isinstance(answer, Drop):
+        if not 0 <= answer.reason_code <= 0xFF:
+            raise ValueError(f"a reason code of {answer.reason_code}")
+        return answer
+    if answer is not None:
+        raise TypeError(f"an answer of the type {type(answer).__name__}")
+    return None
+
+
+def watch(means: Means) -> Watching:
+    """Have the hooks of the plugins called from now on; where there are none, nothing is."""
+    hooks, plane, watchers = means.hooks, means.state.plane, means.state.watchers
+    watching = Watching(means)
+
+    def caller(name: str, arguments: Callable[..., tuple[object, ...]]) -> Any:
+        found: Hooks = getattr(hooks, name)
+        if not found:
+            return None
+        return lambda *given: watching.call(name, found, *arguments(*given))
+
+    plane.watch(
+        message_received=(lambda link, message: watching.changed(_client_of_link(link), message))
+        if hooks.message_received
+        else None,
+        message_published=caller("message_published", lambda source, message: (_client_of(source), message)),
+        message_delivered=caller("message_delivered", lambda session, message: (session.client_id, message)),
+        message_dropped=caller(
+            "message_dropped",
+            lambda session, message, reason: (None if session is None else session.client_id, message, reason),
+        ),
+        retained_changed=caller("retained_changed", lambda topic, message: (topic.decode(), message)),
+        packet_received=caller("packet_received", lambda link, packet: (_client_of_link(link), packet)),
+        packet_sent=caller("packet_sent", lambda link, packet: (_client_of_link(link), packet)),
+    )
+    watchers.client_connected = caller("client_connected", lambda session: (session.client,))
+    watchers.client_disconnected = caller("client_disconnected", lambda session, reason: (session.client, reason))
+    watchers.session_created = caller("session_created", lambda session: (session.client,))
+    watchers.session_ended = caller("session_ended", lambda session, reason: (session.client_id, reason))
+    watchers.subscribed = caller("subscribed", lambda session, subscription, qos: (session.client, subscription, qos))
+    watchers.unsubscribed = caller("unsubscribed", lambda session, text: (session.client, text))
+    watchers.will_published = caller("will_published", lambda session, message: (session.client_id, message))
+    watchers.will_due = watching.will_due
+    return watching
+
+
+def _client_of(session: Session | None) -> Client | None:
+    client: Client | None = None if session is None else session.client
+    return client
+
+
+def _client_of_link(link: Link) -> Client | None:
+    return _client_of(link.session)

@@ -1,0 +1,130 @@
+"""Finds the plugins that a configuration names, and makes them.
+
+A name is that of a built-in plugin, that of an entry point of the group ``noctule.plugins``, or the path of a Python
+file. Nothing is loaded because it happens to be installed.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import types
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from noctule.config.settings import PluginSettings
+from noctule.hooks.answers import PluginError
+from noctule.hooks.table import Plugin
+
+#: The group of entry points by which a distribution offers plugins.
+ENTRY_POINT_GROUP: Final = "noctule.plugins"
+
+#: Built-in plugins, as ``module:class`` below ``noctule.plugins``.
+BUILT_IN: Final[Mapping[str, str]] = types.MappingProxyType(
+    {
+        "access_file": "access_file:AccessFile",
+        "anonymous": "anonymous:Anonymous",
+        "http": "http:Http",
+        "jwt": "jwt:Jwt",
+        "password_file": "password_file:PasswordFile",
+        "sqlite_store": "sqlite_store:SqliteStore",
+    }
+)
+
+
+class _Found:
+    """What a name stands for: a class or a module, and where it comes from."""
+
+    __slots__ = ("factory", "origin")
+
+    def __init__(self, factory: Any, origin: str) -> None:
+        self.factory = factory
+        self.origin = origin
+
+
+def config_of_plugin(name: str) -> type[Any] | None:
+    """The type of a plugin's options; None where it has none.
+
+    LookupError where no such plugin is installed or it cannot be imported, with what to do.
+    """
+    found = _find(name)
+    config = getattr(found.factory, "Config", None)
+    return config if isinstance(config, type) else None
+
+
+def load_plugins(wanted: Iterable[PluginSettings]) -> tuple[Plugin, ...]:
+    """Make the plugins that a configuration names, in its order. PluginError where one cannot be had, or refuses."""
+    plugins = []
+    for settings in wanted:
+        try:
+            found = _find(settings.plugin)
+        except LookupError as error:
+            raise PluginError(f"plugin {settings.name}: {error.args[0]}") from None
+        plugins.append(Plugin(settings.name, _make(found, settings), found.origin, settings.config))
+    return tuple(plugins)
+
+
+def _make(found: _Found, settings: PluginSettings) -> object:
+    named = f"plugin {settings.name} ({found.origin})"
+    factory = found.factory
+    if isinstance(factory, types.ModuleType):
+        return factory
+    try:
+        made: object = factory() if getattr(factory, "Config", None) is None else factory(settings.config)
+    except PluginError as error:
+        raise PluginError(f"{named}: {error}") from None
+    except Exception as error:
+        raise PluginError(f"{named}: cannot be made: {error!r}") from error
+    return made
+
+
+def _find(name: str) -> _Found:
+    if name.endswith(".py") or ".py:" in name:
+        return _from_file(name)
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        try:
+            return _Found(getattr(importlib.import_module(f"noctule.plugins.{module}"), attribute), "built in")
+        except ImportError as error:
+            raise LookupError(f"{error}") from error
+    entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    for entry in entries:
+        if entry.name == name:
+            origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value
+            try:
+                return _Found(entry.load(), origin)
+            except Exception as error:
+                raise LookupError(f"{origin} cannot be imported: {error!r}") from error
+    known = sorted({*BUILT_IN, *(entry.name for entry in entries)})
+    near = get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}, and files that end in .py"
+    raise LookupError(f"no plugin of the name {name} is installed; {hint}")
+
+
+def _from_file(name: str) -> _Found:
+    """``path.py``, or ``path.py:Class``: its class ``Plugin`` if it has one, else the module itself."""
+    text, colon, attribute = name.rpartition(":")
+    if not colon or not text.endswith(".py"):
+        text, attribute = name, ""
+    path = Path(text)
+    if not path.is_file():
+        raise LookupError(f"there is no file {path}")
+    module_name = f"noctule_plugin_{path.stem}"
+    specification = importlib.util.spec_from_file_location(module_name, path)
+    if specification is None or specification.loader is None:
+        raise LookupError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(specification)
+    # Dataclasses look their module up there.
+    sys.modules[module_name] = module
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise LookupError(f"{path} cannot be imported: {error!r}") from error
+    if attribute:
+        if not hasattr(module, attribute):
+            raise LookupError(f"{path} has no {attribute}")
+        return _Found(getattr(module, attribute), str(path))
+    return _Found(getattr(module, "Plugin", module), str(path))
