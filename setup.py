@@ -29,6 +29,7 @@ COMPILED = [
     "codec",
     "message",
     "deadlines",
+    "journal",
     "topics",
     "outlet",
     "session",

@@ -49,6 +49,9 @@ cdef class Link(Outlet):
     cdef uint16_t alias_max_in
     cdef int _control_packets           # handed to the handler in this go
     cdef bint _takes_dup                # 3.1: PUBREL, SUBSCRIBE and UNSUBSCRIBE may be sent again with DUP
+    cdef public uint8_t durability      # 0: acknowledgements wait for nothing, 1: for the system, 2: for the disk
+    cdef readonly bint is_stalled       # so much waits for the journal that nothing more is handled
+    cdef uint64_t _journal_count        # operations of the journal before the packet that is being handled
     cdef bint _is_parsing
     cdef bint _acknowledged             # something has left the window in this feed
     cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1
@@ -61,6 +64,7 @@ cdef class Link(Outlet):
     cdef int _denied(self, PublishFields *fields, Message message) except -1
     cdef int _accept(self, PublishFields *fields, Message message, Route route) except -1
     cdef int _publish_changed(self, PublishFields *fields) except -1
+    cdef int _cannot_keep(self, PublishFields *fields) except -1
     cdef int _dropped(self, PublishFields *fields, int reason_code) except -1
     cdef int _resolve_alias(self, PublishFields *fields, Fault *fault) except -1
     cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1

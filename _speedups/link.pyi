@@ -50,6 +50,12 @@ class Link(Outlet):
     state: int
     is_paused: bool
     has_more: bool
+
+    #: So much waits for the journal that nothing more is handled.
+    is_stalled: bool
+
+    #: What acknowledgements wait for. 0: nothing, 1: the system has what they say, 2: the disk has.
+    durability: int
     def __init__(self, router: Router, handler: Handler, peer: str, origin: Any = None) -> None: ...
     def await_decision(self, version: int, packet_max: int = 0xFFFFFFFF) -> None:
         """CONNECT is read, and whether it is accepted is decided later: with ``open`` or with ``end``."""
@@ -80,8 +86,18 @@ class Link(Outlet):
         """The largest packet in bytes that the peer takes."""
     def overdue(self, now: float) -> bool:
         """Whether the peer has kept silent too long, at this deadline of the link."""
+    @property
+    def sendable_bytes(self) -> int:
+        """Written, not yet sent, and free to go."""
+    def wait_for_journal(self) -> None:
+        """What is written from now on waits until all is kept that the journal has collected so far.
+
+        Nothing where there is no journal, or where this connection's acknowledgements wait for nothing.
+        """
+    def forget_held_back(self) -> None:
+        """What waits for the journal is never sent: it will not be kept."""
     def take_output(self) -> bytes:
-        """All that is to be sent, as bytes; the link forgets it."""
+        """All that may be sent now, as bytes; the link forgets it."""
     def output_sent(self) -> None:
         """What ``take_output`` gave has gone: the session's backlog moves up."""
     def feed(self, data: bytes | bytearray | memoryview) -> None:

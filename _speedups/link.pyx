@@ -30,7 +30,8 @@ from noctule._speedups.codec cimport (
     Frame, FrameResult, Layout, PublishFields, check_topic_name, read_ack, read_publish, scan_frame, write_ack,
 )
 from noctule._speedups.message cimport Message, is_expired, message_of
-from noctule._speedups.outlet cimport Outlet, refuse_while_deciding
+from noctule._speedups.journal cimport is_heavy
+from noctule._speedups.outlet cimport Outlet, refuse_while_deciding, sendable
 from noctule._speedups.router cimport Route, Router, is_current
 from noctule._speedups.session cimport (
     ACK_TAKEN, ACK_UNKNOWN, ACK_WRONG, AckResult, Session, find_flight, has_backlog,
@@ -45,6 +46,7 @@ cdef enum:
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
     NOT_AUTHORIZED = 0x87
+    IMPLEMENTATION_SPECIFIC_ERROR = 0x83
     QUOTA_EXCEEDED = 0x97
     # SUBSCRIBE and the like in one go: a client that sends thousands of them in one piece waits for the others.
     CONTROL_PACKETS_MAX = 32
@@ -168,7 +170,7 @@ cdef class Link(Outlet):
         """Handle what has been kept, another go of it. The caller flushes the plane afterwards."""
         cdef WriteBuffer held
         self.has_more = False
-        if self.is_paused or self.state >= LINK_ENDING or self._is_parsing:
+        if self.is_paused or self.is_stalled or self.state >= LINK_ENDING or self._is_parsing:
             return
         # What was kept may be many packets; it is taken out so that the rest of the last can go back in.
         held = self.rest
@@ -202,6 +204,7 @@ cdef class Link(Outlet):
         self._untie()
         self.state = LINK_CLOSED
         self.plane.deadlines.forget(self)
+        self.hold_count = 0
         self.plane.pool.give_back(&self.out)
         self.release_transport()
         self.wake = None
@@ -253,11 +256,42 @@ cdef class Link(Outlet):
         return 0
 
     def take_output(self):
-        """All that is to be sent, as bytes; the link forgets it."""
-        cdef bytes output = PyBytes_FromStringAndSize(<char *>self.out.data + self.out.start, pending(&self.out))
-        self.plane.counters.bytes_sent += pending(&self.out)
-        self.plane.pool.give_back(&self.out)
+        """All that may be sent now, as bytes; the link forgets it."""
+        cdef size_t size = sendable(self)
+        cdef bytes output = PyBytes_FromStringAndSize(<char *>self.out.data + self.out.start, size)
+        self.plane.counters.bytes_sent += size
+        self.out.start += size
+        if pending(&self.out) == 0:
+            self.plane.pool.give_back(&self.out)
         return output
+
+    @property
+    def sendable_bytes(self):
+        """Written, not yet sent, and free to go."""
+        return sendable(self)
+
+    def wait_for_journal(self):
+        """What is written from now on waits until all is kept that the journal has collected so far.
+
+        Nothing where there is no journal, or where this connection's acknowledgements wait for nothing.
+        """
+        if self.plane.journal is not None and self.durability and self.state < LINK_ENDING:
+            Outlet.hold_back(self, self.durability == 2)
+
+    def forget_held_back(self):
+        """What waits for the journal is never sent: it will not be kept."""
+        if self.hold_count:
+            self.out.end = self.out.start + sendable(self)
+            self.written = self.hold_positions[0]
+            self.hold_count = 0
+            self.untraced = 0
+
+    cdef int let_go(self, uint64_t committed) except -1:
+        cdef bint all_gone = Outlet.let_go(self, committed)
+        if self.is_stalled and all_gone:
+            self.is_stalled = False
+            self.go_on()
+        return all_gone         # what is held back since then has said so itself
 
     def output_sent(self):
         """What ``take_output`` gave has gone: the session's backlog moves up."""
@@ -292,7 +326,7 @@ cdef class Link(Outlet):
         self.plane.counters.bytes_received += size
         if self.state >= LINK_ENDING:
             return 0
-        if self.is_paused or self.has_more:
+        if self.is_paused or self.has_more or self.is_stalled:
             return self._keep(data, size)
         return self._handle(data, size)
 
@@ -348,7 +382,7 @@ cdef class Link(Outlet):
             cursor.at += more
         kept.at = self.rest.data + self.rest.start
         self._parse(&kept)
-        if self.is_paused or self.has_more or self.state >= LINK_ENDING:
+        if self.is_paused or self.has_more or self.is_stalled or self.state >= LINK_ENDING:
             # The packet itself is done with, unless it is to be handled again; what follows it waits in its place.
             if self.state < LINK_ENDING:
                 if left(&kept) == 0:
@@ -393,7 +427,7 @@ cdef class Link(Outlet):
         cdef const unsigned char *start
         cdef int outcome
         run.count = 0
-        while cursor.at < cursor.end and self.state < LINK_ENDING and not self.is_paused:
+        while cursor.at < cursor.end and self.state < LINK_ENDING and not self.is_paused and not self.is_stalled:
             if self._control_packets >= CONTROL_PACKETS_MAX:
                 self.has_more = True
                 break
@@ -431,6 +465,8 @@ cdef class Link(Outlet):
         cdef Fault fault
         cdef int packet_type = frame.first >> 4
         self.last_received = self.plane.now
+        if self.plane.journal is not None:
+            self._journal_count = self.plane.journal.count
         if self.state == LINK_NEW:
             self.handler.connect(self, PyBytes_FromStringAndSize(<const char *>frame.body.at, left(&frame.body)))
             return 1
@@ -502,6 +538,8 @@ cdef class Link(Outlet):
         """Take a message that is allowed: publish it, or at QoS 2 hold it. ``message``: in place of what was received."""
         cdef Fault fault
         cdef int targets
+        if fields.qos and self.plane.journal is not None and not self.plane.journal.is_usable:
+            return self._cannot_keep(fields)
         if fields.qos == 2:
             if find_flight(&self.session.received, fields.packet_id) == NULL:
                 if self.session.received.count >= 2 * self.session.receive_maximum:
@@ -523,6 +561,17 @@ cdef class Link(Outlet):
         if fields.qos == 1:
             return self._acknowledge(PUBACK, fields.packet_id, 0 if targets else NO_MATCHING_SUBSCRIBERS)
         return 1
+
+    cdef int _cannot_keep(self, PublishFields *fields) except -1:
+        """There is no room, or the store has failed: what would have to be acknowledged is refused."""
+        cdef Fault fault
+        cdef bint failed = self.plane.journal.has_failed
+        if self.layout == LAYOUT_5:
+            return self._acknowledge(PUBACK if fields.qos == 1 else PUBREC, fields.packet_id,
+                                     IMPLEMENTATION_SPECIFIC_ERROR if failed else QUOTA_EXCEEDED)
+        # Below version 5 there is no refusal but the end of the connection.
+        _fault(&fault, QUOTA_EXCEEDED, b"the broker's store takes nothing for now", b"")
+        return self._refuse(&fault)
 
     cdef int _publish_changed(self, PublishFields *fields) except -1:
         """A PUBLISH that is shown to ``Plane.message_received`` first; access is checked on what comes back."""
@@ -714,6 +763,11 @@ cdef class Link(Outlet):
 
     cdef int _acknowledge(self, int packet_type, uint16_t packet_id, uint8_t reason_code) except -1:
         cdef size_t size = 5 if self.layout == LAYOUT_5 and reason_code else 4
+        if self.plane.journal is not None and self.plane.journal.count != self._journal_count and self.durability:
+            # What is acknowledged is kept before: everything from here on waits for it.
+            Outlet.hold_back(self, self.durability == 2)
+            if is_heavy(self.plane.journal):
+                self.is_stalled = True
         write_ack(self.room(size), packet_type, packet_id, <Layout>self.layout, reason_code)
         self.plane.counters.packets_sent[packet_type] += 1
         return 1

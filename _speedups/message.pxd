@@ -1,6 +1,6 @@
 """A message that outlives the packet it came in: queued, in flight, retained, or a will."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from noctule._speedups.codec cimport Parts, PublishFields
 
@@ -12,6 +12,8 @@ cdef class Message:
     cdef uint32_t payload_size
     cdef uint32_t properties_size
     cdef uint32_t expiry_offset
+    cdef uint32_t store_references      # rows of the store that refer to it; 0: it is not kept
+    cdef uint64_t store_id
     cdef uint16_t topic_size
     cdef readonly uint8_t qos
     cdef readonly bint retain

@@ -24,6 +24,8 @@ class Message:
         properties: bytes = b"",
         now: float = 0.0,
     ) -> None: ...
+    def kept_as(self, store_id: int) -> None:
+        """It has this row in the store already."""
     @property
     def topic(self) -> bytes:
         """The topic name as it was sent: UTF-8 in bytes."""

@@ -1,6 +1,6 @@
 """A message that outlives the packet it came in: queued, in flight, retained, or a will."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -70,6 +70,10 @@ cdef class Message:
     def properties(self):
         """The property block as it was sent, without its length."""
         return PyBytes_FromStringAndSize(<char *>self.data + self.topic_size, self.properties_size)
+
+    def kept_as(self, uint64_t store_id):
+        """It has this row in the store already."""
+        self.store_id = store_id
 
     def __repr__(self):
         return f"<Message {self.topic!r} QoS {self.qos} {self.payload_size} bytes{' retain' if self.retain else ''}>"

@@ -6,6 +6,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from noctule._speedups.buffers cimport BufferPool, WriteBuffer, pending
 from noctule._speedups.deadlines cimport Deadlines, Timed
+from noctule._speedups.journal cimport Journal
 
 # Plain integers, counted where the event is; read by whoever reports them.
 cdef struct Counters:
@@ -24,6 +25,8 @@ cdef struct Counters:
 
 cdef class Plane:
     cdef BufferPool pool
+    cdef public Journal journal         # what has to be kept across a restart; None: nothing is
+    cdef list _held_back                # outlets with bytes that wait until a batch of the journal is kept
     cdef readonly Deadlines deadlines
     cdef Counters counters
     cdef readonly double now
@@ -73,10 +76,16 @@ cdef class Outlet(Timed):
     cdef uint8_t layout                 # codec.Layout
     cdef bint takes_as_is               # received bytes of its layout may be sent as they are: no size limit, no aliases
     cdef bint is_dirty
+    cdef uint64_t written               # bytes in all so far: the position of the end of ``out``
+    cdef uint64_t hold_positions[2]     # what stands from there on waits until the batch of this ticket is kept
+    cdef uint64_t hold_tickets[2]
+    cdef uint8_t hold_count
     cdef size_t untraced                # bytes at the end of ``out`` that ``Plane.packet_sent`` has not seen
     cdef int allow_aliases(self, uint16_t count) except -1
     cdef uint16_t alias_of(self, const unsigned char *topic, uint16_t size, bint *is_known) noexcept
     cdef unsigned char *room(self, size_t size) except NULL
+    cdef int hold_back(self, bint must_sync) except -1
+    cdef int let_go(self, uint64_t committed) except -1
     cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept
     cdef int flush(self) except -1
 
@@ -85,3 +94,11 @@ cdef inline int refuse_while_deciding(Plane plane) except -1:
     if plane.is_deciding:
         raise RuntimeError("an access decision must not change sessions, subscriptions or connections, nor publish")
     return 0
+
+
+cdef inline size_t sendable(Outlet outlet) noexcept:
+    """How many of the bytes that are written may be sent now: what comes behind waits for the journal."""
+    cdef size_t waiting = pending(&outlet.out)
+    if outlet.hold_count == 0:
+        return waiting
+    return <size_t>(outlet.hold_positions[0] - (outlet.written - waiting))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypedDict, type_check_only
 
 from noctule._speedups.deadlines import Deadlines, Timed
+from noctule._speedups.journal import Journal
 from noctule._speedups.link import Link
 from noctule._speedups.message import Message
 from noctule._speedups.session import Session
@@ -30,6 +31,9 @@ class Plane:
 
     now: float
     deadlines: Deadlines
+
+    #: What has to be kept across a restart; None: nothing is.
+    journal: Journal | None
 
     #: Code that is asked for an access decision, or that watches, runs: nothing may change.
     is_deciding: bool
@@ -64,6 +68,10 @@ class Plane:
         """Other limits from now on. What a client was told in CONNACK holds for its connection."""
     def close(self) -> None:
         """Forget what waits for a time or to be sent. Sessions and links refer to the plane: without this it stays."""
+    def let_go(self) -> None:
+        """Send what waited for the batches of the journal that are kept by now. The caller flushes afterwards."""
+    def take_held_back(self) -> list[Outlet]:
+        """The outlets with bytes that wait for the journal, which will never be kept: they are the caller's to end."""
     def watch(
         self,
         *,

@@ -8,7 +8,7 @@ call for each connection, however much it was sent.
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
@@ -17,6 +17,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from noctule._speedups.buffers cimport BufferPool, Cursor
 from noctule._speedups.codec cimport FRAME_WHOLE, Frame, scan_frame
 from noctule._speedups.deadlines cimport Deadlines, Timed
+from noctule._speedups.journal cimport Journal
 
 
 cdef enum:
@@ -40,6 +41,7 @@ cdef class Plane:
                  uint16_t alias_max_out=0):
         memset(&self.counters, 0, sizeof(self.counters))
         self.pool = BufferPool()
+        self._held_back = []
         self.deadlines = Deadlines()
         self.set_limits(
             write_max_bytes=write_max_bytes, packet_max_bytes=packet_max_bytes, connect_max_bytes=connect_max_bytes,
@@ -76,10 +78,26 @@ cdef class Plane:
     def close(self):
         """Forget what waits for a time or to be sent. Sessions and links refer to the plane: without this it stays."""
         self.deadlines.clear()
+        self._held_back.clear()
         while self._dirty_count:
             self._dirty_count -= 1
             (<Outlet>self._dirty[self._dirty_count]).is_dirty = False
             Py_DECREF(<object>self._dirty[self._dirty_count])
+
+    def let_go(self):
+        """Send what waited for the batches of the journal that are kept by now. The caller flushes afterwards."""
+        cdef Outlet outlet
+        cdef list held_back = self._held_back
+        self._held_back = []
+        for outlet in held_back:
+            if outlet.hold_count and not outlet.let_go(self.journal.committed):
+                self._held_back.append(outlet)
+
+    def take_held_back(self):
+        """The outlets with bytes that wait for the journal, which will never be kept: they are the caller's to end."""
+        cdef list held_back = self._held_back
+        self._held_back = []
+        return held_back
 
     def watch(self, *, message_received=None, message_published=None, message_delivered=None, message_dropped=None,
               retained_changed=None, packet_received=None, packet_sent=None):
@@ -261,9 +279,37 @@ cdef class Outlet(Timed):
             self.plane.mark(self)
         at = self.out.data + self.out.end
         self.out.end += size
+        self.written += size
         if self.plane.packet_sent is not None:
             self.untraced += size
         return at
+
+    cdef int hold_back(self, bint must_sync) except -1:
+        """What is written from now on waits until all is kept that the journal has collected so far."""
+        cdef Journal journal = self.plane.journal
+        if must_sync:
+            journal._must_sync = True
+        if self.hold_count and self.hold_tickets[self.hold_count - 1] == journal.ticket:
+            return 0
+        if self.hold_count == 0:
+            self.plane._held_back.append(self)
+        if self.hold_count == 2:
+            # Only where a batch was put back: what waited for it waits for the next as well.
+            self.hold_tickets[1] = journal.ticket
+            return 0
+        self.hold_positions[self.hold_count] = self.written
+        self.hold_tickets[self.hold_count] = journal.ticket
+        self.hold_count += 1
+        return 0
+
+    cdef int let_go(self, uint64_t committed) except -1:
+        """Send what waited for a batch up to this one; 1 where nothing waits any more."""
+        while self.hold_count and self.hold_tickets[0] <= committed:
+            self.hold_positions[0] = self.hold_positions[1]
+            self.hold_tickets[0] = self.hold_tickets[1]
+            self.hold_count -= 1
+        self.plane.mark(self)
+        return self.hold_count == 0
 
     cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept:
         """Send bytes past the empty write buffer, as far as they go at once; how many did.

@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 
 from noctule._speedups.buffers cimport pending
 from noctule._speedups.link cimport LINK_CLOSED, LINK_ENDING, LINK_OPEN, Link
-from noctule._speedups.outlet cimport Plane
+from noctule._speedups.outlet cimport Plane, sendable
 from noctule._speedups.session cimport has_backlog
 
 cdef extern from *:
@@ -129,7 +129,7 @@ cdef class SocketLink(Link):
         """Not while a packet waits for a decision, nor while the link's own answers pile up unread."""
         if self.state >= LINK_ENDING:
             return True         # what comes is thrown away; the end of it is what is waited for
-        return not self.is_paused and not self.has_more and \
+        return not self.is_paused and not self.has_more and not self.is_stalled and \
             pending(&self.out) <= self.plane.write_max_bytes * (<size_t>2 if self._reads else <size_t>1)
 
     cdef int _receive(self) except -1:
@@ -160,14 +160,14 @@ cdef class SocketLink(Link):
         if self.fd < 0:
             return 0
         for sends in range(SENDS_MAX):
-            if pending(&self.out) and not self._send_pending():
+            if sendable(self) and not self._send_pending():
                 return 0
             if self.session is None or not has_backlog(self.session):
                 break
             self.session.pump()
             if pending(&self.out) == 0:
                 break           # the window is full
-        self._set_interest(self._may_read(), pending(&self.out) != 0)
+        self._set_interest(self._may_read(), sendable(self) != 0)
         if self.state == LINK_ENDING and pending(&self.out) == 0:
             self._finish()
         return 0
@@ -186,7 +186,7 @@ cdef class SocketLink(Link):
         """Send all; 0 where it did not all go, or the connection is gone."""
         cdef ssize_t size
         while True:
-            size = send(self.fd, self.out.data + self.out.start, pending(&self.out), MSG_DONTWAIT | MSG_NOSIGNAL)
+            size = send(self.fd, self.out.data + self.out.start, sendable(self), MSG_DONTWAIT | MSG_NOSIGNAL)
             if size >= 0 or c_errno != EINTR:
                 break
         if size < 0:
@@ -197,10 +197,11 @@ cdef class SocketLink(Link):
             return 0
         self.plane.counters.bytes_sent += size
         self.out.start += size
-        if pending(&self.out):
+        if sendable(self):
             self._set_interest(self._may_read(), True)
             return 0
-        self.plane.pool.give_back(&self.out)
+        if pending(&self.out) == 0:
+            self.plane.pool.give_back(&self.out)
         return 1
 
     cdef int _finish(self) except -1:

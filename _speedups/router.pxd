@@ -76,6 +76,7 @@ cdef class Router:
     cdef void _forget_route(self, bytes topic) noexcept
     cdef int publish(self, Route route, const PublishFields *fields, Message message, Session source) except -1
     cdef int _retain(self, Message message) except -1
+    cdef int _keep_retained(self, Message message) except -1
     cdef int publish_run(self, Route route, const unsigned char *data, size_t size, uint32_t count,
                          size_t payload_bytes, Layout layout, Session source) except -1
     cdef int _share_run(self, Route route, const unsigned char *data, size_t size, Layout layout,

@@ -46,10 +46,22 @@ class Router:
         share_name: bytes | None = None,
     ) -> bool:
         """Add or replace a subscription; True where the session had one to exactly this filter."""
+    def restore_subscription(
+        self,
+        session: Session,
+        topic_filter: bytes,
+        qos: int,
+        options: int,
+        identifier: int,
+        share_name: bytes | None,
+    ) -> None:
+        """Put back a subscription that was kept. ValueError where it cannot be one."""
     def is_subscribed(self, session: Session, topic_filter: bytes, share_name: bytes | None = None) -> bool:
         """Whether the session has a subscription to exactly this filter."""
     def unsubscribe(self, session: Session, topic_filter: bytes, share_name: bytes | None = None) -> bool:
         """Remove a subscription; True where there was one."""
+    def restore_retained(self, message: Message) -> None:
+        """Put back a retained message that was kept."""
     def subscriptions_of(self, session: Session) -> list[tuple[bytes, bytes | None, int, int, int]]:
         """Its subscriptions as (topic_filter, share_name or None, qos, options, identifier)."""
     def unsubscribe_all(self, session: Session) -> None:

@@ -487,6 +487,8 @@ cdef class Router:
     cdef int _retain(self, Message message) except -1:
         """Keep the message as its topic's retained one, or with an empty payload forget that."""
         cdef bytes topic
+        if self.plane.journal is not None and message.data[0] != c"$":
+            self._keep_retained(message)
         if message.payload_size == 0:
             self.retained.discard(message.topic)            # [MQTT-3.3.1-6]
         else:
@@ -505,11 +507,34 @@ cdef class Router:
                 self.plane.deadlines.forget(expiry)
         return 0
 
+    cdef int _keep_retained(self, Message message) except -1:
+        """The row of the topic's retained message."""
+        cdef bytes topic = message.topic
+        cdef Message before = self.retained.get(topic)
+        if message.payload_size:
+            self.plane.journal.put_retained(topic, message)
+            if before is not None:
+                self.plane.journal.let_go(before)
+        elif before is not None:
+            self.plane.journal.drop_retained(topic, before)
+        return 0
+
+    def restore_retained(self, Message message not None):
+        """Put back a retained message that was kept."""
+        message.store_references += 1
+        self.retained.store(message)
+        if message.expires_at != 0.0:
+            expiry = self._expiring[message.topic] = RetainedExpiry(message.topic)
+            self.plane.deadlines.schedule_at(expiry, message.expires_at)
+
     def expire_retained(self, RetainedExpiry expiry not None):
         """Forget the retained message whose time has come [MQTT-3.3.2-5]."""
         if expiry.heap_index >= 0:
             return              # put off meanwhile: another message has taken the place
         if self._expiring.pop(expiry.topic, None) is not None:
+            before = self.retained.get(expiry.topic)
+            if self.plane.journal is not None and before is not None and not expiry.topic.startswith(b"$"):
+                self.plane.journal.drop_retained(expiry.topic, before)
             self.retained.discard(expiry.topic)
             if self.plane.retained_changed is not None:
                 self.plane.tell(self.plane.retained_changed, expiry.topic, None)
@@ -579,8 +604,9 @@ cdef class Router:
                     size_to_send = self._translated.end
                 if pending(&outlet.out) + size_to_send <= self.plane.write_max_bytes:
                     done = 0
-                    if size_to_send >= DIRECT_BYTES and pending(&outlet.out) == 0:
+                    if size_to_send >= DIRECT_BYTES and pending(&outlet.out) == 0 and outlet.hold_count == 0:
                         done = outlet.send_now(bytes_to_send, size_to_send)
+                        outlet.written += done
                     if done < size_to_send:
                         memcpy(outlet.room(size_to_send - done), bytes_to_send + done, size_to_send - done)
                     self.plane.counters.packets_sent[PUBLISH] += count
@@ -677,8 +703,17 @@ cdef class Router:
         """Add or replace a subscription; True where the session had one to exactly this filter."""
         refuse_while_deciding(self.plane)
         existed = self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
+        if session.store_id:
+            self.plane.journal.put_subscription(session.store_id, topic_filter, share_name, qos, options, identifier)
         self._forget_route(topic_filter)
         return existed
+
+    def restore_subscription(self, Session session not None, bytes topic_filter not None, int qos, int options,
+                             uint32_t identifier, bytes share_name):
+        """Put back a subscription that was kept. ValueError where it cannot be one."""
+        if not 0 <= qos <= 2 or not 0 <= options <= 3 or not topic_filter:
+            raise ValueError("no subscription")
+        self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
 
     def is_subscribed(self, Session session not None, bytes topic_filter not None, bytes share_name=None):
         """Whether the session has a subscription to exactly this filter."""
@@ -691,7 +726,10 @@ cdef class Router:
         refuse_while_deciding(self.plane)
         # The route goes first: it refers to what goes with the subscription.
         self._forget_route(topic_filter)
-        return self.filters.unsubscribe(topic_filter, session, share_name)
+        existed = self.filters.unsubscribe(topic_filter, session, share_name)
+        if existed and session.store_id:
+            self.plane.journal.drop_subscription(session.store_id, topic_filter, share_name)
+        return existed
 
     def subscriptions_of(self, Session session not None):
         """Its subscriptions as (topic_filter, share_name or None, qos, options, identifier)."""
@@ -725,9 +763,15 @@ cdef class Router:
         cdef size_t i
         cdef uint8_t granted
         cdef list orphans
+        cdef uint64_t store_id = session.store_id
+        session.store_id = 0        # its subscriptions go with its row
         self.unsubscribe_all(session)
         orphans = session.take_shared()
+        session.store_id = store_id
         session.discard_state()
+        session.store_id = 0
+        if store_id:
+            self.plane.journal.drop_session(store_id)
         for message, qos, via in orphans:
             if is_expired(message, self.plane.now):
                 continue

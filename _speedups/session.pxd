@@ -24,6 +24,7 @@ cdef class Via:
 cdef struct Delivery:
     PyObject *message
     PyObject *via           # a Via, or NULL where there is nothing to say
+    uint64_t position       # of its row in the store; 0: it has none
     uint8_t qos
     uint8_t flags
 
@@ -37,6 +38,7 @@ cdef enum FlightState:
 cdef struct Flight:
     PyObject *message
     PyObject *via
+    uint64_t position       # of its row in the store; 0: it has none
     uint32_t order
     uint16_t packet_id      # 0: the slot is free
     uint8_t flags
@@ -58,6 +60,7 @@ cdef void clear_flights(FlightTable *table) noexcept
 # What the session makes of an acknowledgement.
 cdef enum AckResult:
     ACK_TAKEN = 0
+    ACK_FAILED = -1
     ACK_UNKNOWN = 1         # no such packet identifier in flight
     ACK_WRONG = 2           # the identifier belongs to a flow of another kind
 
@@ -66,6 +69,8 @@ cdef class Session(Subscriber):
     cdef readonly str client_id
     cdef public object owner
     cdef public object will
+    cdef public uint64_t store_id       # its number in the store; 0: it is not kept
+    cdef uint64_t _position             # of the last row of its queue
     cdef public object client           # who it is, as plugins are told
     cdef public object access           # what the session may publish and receive; None: anything
     cdef public uint32_t expiry_interval_s
@@ -100,19 +105,24 @@ cdef class Session(Subscriber):
     cdef void _drop_queued_qos0(self) noexcept
     cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
     cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
+    cdef int _append(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint64_t position) except -1
+    cdef uint64_t _keep(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
+                        uint64_t position) except 0
     cdef int _tell_sent(self, Message message, int written) except -1
-    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1
+    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint64_t position) except -1
     cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
                     bint dup) except -1
     cdef int _send_again(self) except -1
     cdef list take_shared(self)
     cdef uint16_t _next_packet_id(self) noexcept
     cdef int pump(self) except -1
-    cdef void _landed(self, Flight *flight) noexcept
-    cdef AckResult puback(self, uint16_t packet_id) noexcept
-    cdef AckResult pubrec(self, uint16_t packet_id, bint refused) noexcept
-    cdef AckResult pubcomp(self, uint16_t packet_id) noexcept
+    cdef int _landed(self, Flight *flight) except -1
+    cdef AckResult puback(self, uint16_t packet_id) except ACK_FAILED
+    cdef AckResult pubrec(self, uint16_t packet_id, bint refused) except ACK_FAILED
+    cdef AckResult pubcomp(self, uint16_t packet_id) except ACK_FAILED
     cdef int hold(self, uint16_t packet_id, Message message) except -1
+    cdef int _hold(self, uint16_t packet_id, Message message) except -1
+    cdef int _let_go_messages(self) except -1
     cdef bint answer_later(self, uint16_t packet_id) except -1
     cdef uint16_t next_answer(self) except? 0
     cdef bint may_receive(self, Message message) except -1

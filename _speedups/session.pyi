@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol, type_check_only
 
+from noctule._speedups.message import Message
 from noctule._speedups.outlet import Outlet, Plane
 from noctule._speedups.topics import Subscriber
 
@@ -37,6 +38,9 @@ class Session(Subscriber):
     client_id: str
     owner: Any
     client: Any
+
+    #: Its number in the store; 0: it is not kept.
+    store_id: int
     will: Any
     access: Any  # an Access, with what else the handlers want of it
     expiry_interval_s: int
@@ -65,3 +69,26 @@ class Session(Subscriber):
         """Deliver nowhere until the next ``attach``: QoS 1 and 2 are queued, QoS 0 is dropped."""
     def discard_state(self) -> None:
         """Forget queue and flights: the session ends, or starts clean."""
+    def keep(self, store_id: int) -> None:
+        """Keep the session from now on, and what it has already; its subscriptions are the caller's business."""
+    def restore_queued(
+        self,
+        message: Message | None,
+        position: int,
+        qos: int,
+        flags: int,
+        packet_id: int,
+        is_released: bool,
+        identifiers: bytes,
+        share_group: bytes,
+    ) -> None:
+        """Put back a message of the queue, or one in flight, that was kept; positions must grow.
+
+        ``message``: None where the peer has it already (``is_released``). ValueError where this cannot be.
+        """
+    def restore_received(self, packet_id: int, message: Message) -> None:
+        """Put back a QoS 2 message of the peer's that was kept. ValueError where the identifier is in use or 0."""
+    def kept_state(
+        self,
+    ) -> tuple[list[tuple[int, Message | None, int, int, bool]], list[tuple[int, Message]]]:
+        """For tests: what of it is kept, as (queued, received), in order."""

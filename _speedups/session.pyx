@@ -12,6 +12,7 @@ from noctule._speedups.buffers cimport pending
 from noctule._speedups.codec cimport (
     ACK_SIZE_MAX, ALIAS_SIZE, LAYOUT_5, PUBLISH, PUBREL, Layout, Parts, publish_size, write_ack, write_publish,
 )
+from noctule._speedups.journal cimport Journal
 from noctule._speedups.message cimport Message, is_expired, parts_of, seconds_left, size_of
 from noctule._speedups.outlet cimport Outlet, Plane, refuse_while_deciding
 
@@ -291,10 +292,134 @@ cdef class Session(Subscriber):
     def discard_state(self):
         """Forget queue and flights: the session ends, or starts clean [MQTT-3.1.2-4]."""
         refuse_while_deciding(self.plane)
+        if self.store_id and self.plane.journal is not None:
+            self._let_go_messages()
         self._drop_queue()
         clear_flights(&self.sent)
         clear_flights(&self.received)
         self.sent_bytes = self.received_bytes = 0
+
+    cdef int _let_go_messages(self) except -1:
+        """No row of this session refers to a message any more: they go with the session's."""
+        cdef uint32_t i
+        for i in range(self.queued):
+            if self._queue[(self._queue_head + i) & (self._queue_capacity - 1)].position:
+                self.plane.journal.let_go(
+                    <Message>self._queue[(self._queue_head + i) & (self._queue_capacity - 1)].message)
+        if self.sent.slots != NULL:
+            for i in range(<uint32_t>1 << self.sent.bits):
+                if self.sent.slots[i].packet_id and self.sent.slots[i].position and self.sent.slots[i].message != NULL:
+                    self.plane.journal.let_go(<Message>self.sent.slots[i].message)
+        if self.received.slots != NULL:
+            for i in range(<uint32_t>1 << self.received.bits):
+                if self.received.slots[i].packet_id:
+                    self.plane.journal.let_go(<Message>self.received.slots[i].message)
+        return 0
+
+    def keep(self, uint64_t store_id):
+        """Keep the session from now on, and what it has already; its subscriptions are the caller's business."""
+        cdef uint32_t i
+        cdef Flight *flight
+        cdef Delivery *delivery
+        cdef list flights = []
+        self.store_id = store_id
+        if self.sent.slots != NULL:
+            for i in range(<uint32_t>1 << self.sent.bits):
+                if self.sent.slots[i].packet_id:
+                    flights.append((self.sent.slots[i].order, self.sent.slots[i].packet_id))
+        flights.sort()
+        for _, packet_id in flights:
+            flight = find_flight(&self.sent, packet_id)
+            if flight.message != NULL:
+                flight.position = self._keep(<Message>flight.message, 1 if flight.state == AWAIT_PUBACK else 2,
+                                             flight.flags, flight.via,
+                                             0 if flight.state == AWAIT_PUBACK else flight.packet_id, 0)
+            else:
+                self._position += 1
+                flight.position = self._position
+                self.plane.journal.put_queued(store_id, flight.position, None, 2, flight.flags & ~IN_WINDOW,
+                                              flight.packet_id, True, b"", b"")
+        for i in range(self.queued):
+            delivery = &self._queue[(self._queue_head + i) & (self._queue_capacity - 1)]
+            if delivery.qos:
+                delivery.position = self._keep(<Message>delivery.message, delivery.qos, delivery.flags, delivery.via, 0, 0)
+        if self.received.slots != NULL:
+            for i in range(<uint32_t>1 << self.received.bits):
+                if self.received.slots[i].packet_id:
+                    self.plane.journal.put_received(store_id, self.received.slots[i].packet_id,
+                                                    <Message>self.received.slots[i].message)
+
+    def restore_queued(self, Message message, uint64_t position, int qos, int flags, uint16_t packet_id,
+                       bint is_released, bytes identifiers not None, bytes share_group not None):
+        """Put back a message of the queue, or one in flight, that was kept; positions must grow.
+
+        ``message``: None where the peer has it already (``is_released``). ValueError where this cannot be.
+        """
+        cdef Via via = None
+        cdef PyObject *to_keep = NULL
+        cdef Flight *flight
+        if position <= self._position or not 1 <= qos <= 2 or (message is None) != is_released:
+            raise ValueError("no message of a session's queue")
+        if packet_id and (qos != 2 or find_flight(&self.sent, packet_id) != NULL):
+            raise ValueError(f"the packet identifier {packet_id} cannot be in flight")
+        if is_released and packet_id == 0:
+            raise ValueError("a released message without packet identifier")
+        if identifiers or share_group:
+            via = Via.__new__(Via)
+            via.identifiers = identifiers
+            via.group = share_group if share_group else None
+            to_keep = <PyObject *>via
+        self._position = position
+        if message is not None:
+            message.store_references += 1
+        if packet_id == 0:
+            return self._append(message, qos, flags, to_keep, position)
+        flight = add_flight(&self.sent, packet_id)
+        if message is not None:
+            Py_INCREF(message)
+            flight.message = <PyObject *>message
+            self.sent_bytes += size_of(message)
+        Py_XINCREF(to_keep)
+        flight.via = to_keep
+        flight.position = position
+        flight.flags = flags & ~IN_WINDOW
+        flight.state = AWAIT_PUBCOMP if is_released else AWAIT_PUBREC
+        flight.order = self._order
+        self._order += 1
+        self._last_packet_id = packet_id
+
+    def restore_received(self, uint16_t packet_id, Message message not None):
+        """Put back a QoS 2 message of the peer's that was kept. ValueError where the identifier is in use or 0."""
+        if packet_id == 0 or find_flight(&self.received, packet_id) != NULL:
+            raise ValueError(f"the packet identifier {packet_id} cannot be received")
+        message.store_references += 1
+        self._hold(packet_id, message)
+
+    def kept_state(self):
+        """For tests: what of it is kept, as (queued, received), in order."""
+        cdef uint32_t i
+        cdef Flight *flight
+        cdef Delivery *delivery
+        cdef list queued = []
+        cdef list received = []
+        if self.sent.slots != NULL:
+            for i in range(<uint32_t>1 << self.sent.bits):
+                flight = &self.sent.slots[i]
+                if flight.packet_id:
+                    queued.append((flight.position, None if flight.message == NULL else <Message>flight.message,
+                                   1 if flight.state == AWAIT_PUBACK else 2, flight.packet_id,
+                                   flight.state == AWAIT_PUBCOMP))
+        for i in range(self.queued):
+            delivery = &self._queue[(self._queue_head + i) & (self._queue_capacity - 1)]
+            if delivery.qos:
+                queued.append((delivery.position, <Message>delivery.message, delivery.qos, 0, False))
+        if self.received.slots != NULL:
+            for i in range(<uint32_t>1 << self.received.bits):
+                if self.received.slots[i].packet_id:
+                    received.append((self.received.slots[i].packet_id, <Message>self.received.slots[i].message))
+        queued.sort(key=lambda entry: entry[0])
+        received.sort(key=lambda entry: entry[0])
+        return queued, received
 
     cdef list take_shared(self):
         """Take out what another member of a share group may have instead, now that this session ends.
@@ -328,13 +453,10 @@ cdef class Session(Subscriber):
         if outlet is not None and self.queued == 0 and self._resend == NULL \
                 and pending(&outlet.out) < self.plane.write_max_bytes \
                 and (qos == 0 or window_is_open(self)):
-            return self._send(message, qos, flags, via)
+            return self._send(message, qos, flags, via, 0)
         return self._enqueue(message, qos, flags, via)
 
     cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1:
-        cdef Delivery *ring
-        cdef Delivery *delivery
-        cdef uint32_t capacity, i
         cdef size_t size = size_of(message)
         if not flags & DELIVER_EXEMPT and (
                 self.queued - self.exempt >= self.plane.queue_max_messages
@@ -344,6 +466,32 @@ cdef class Session(Subscriber):
             if self.plane.message_dropped is not None:
                 self.plane.tell_dropped(self, message, "queue full")
             return 0
+        return self._append(message, qos, flags, via,
+                            self._keep(message, qos, flags, via, 0, 0) if qos and self.store_id else 0)
+
+    cdef uint64_t _keep(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
+                        uint64_t position) except 0:
+        """Put the row of a message of this session; its position. ``position``: of the row that it has, or 0."""
+        cdef bytes identifiers = b""
+        cdef bytes group = b""
+        if position == 0:
+            self._position += 1
+            position = self._position
+            self.plane.journal.refer(message)
+        if via != NULL:
+            identifiers = (<Via>via).identifiers
+            if (<Via>via).group is not None:
+                group = (<Via>via).group
+        self.plane.journal.put_queued(self.store_id, position, message, qos, flags & ~IN_WINDOW, packet_id, False,
+                                      identifiers, group)
+        return position
+
+    cdef int _append(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint64_t position) except -1:
+        """To the end of the queue, whatever its limits."""
+        cdef Delivery *ring
+        cdef Delivery *delivery
+        cdef uint32_t capacity, i
+        cdef size_t size = size_of(message)
         if self.queued == self._queue_capacity:
             capacity = self._queue_capacity * 2 if self._queue_capacity else 4
             ring = <Delivery *>malloc(capacity * sizeof(Delivery))
@@ -360,6 +508,7 @@ cdef class Session(Subscriber):
         Py_XINCREF(via)
         delivery.message = <PyObject *>message
         delivery.via = via
+        delivery.position = position
         delivery.qos = qos
         delivery.flags = flags
         if flags & DELIVER_EXEMPT:
@@ -395,10 +544,14 @@ cdef class Session(Subscriber):
             try:
                 if is_expired(message, self.plane.now):
                     self.plane.counters.dropped_expired += 1     # [MQTT-3.3.2-5]
+                    if delivery.position:
+                        self.plane.journal.drop_queued(self.store_id, delivery.position, message)
                     if self.plane.message_dropped is not None:
                         self.plane.tell_dropped(self, message, "expired")
                 elif self.may_receive(message):
-                    self._send(message, delivery.qos, delivery.flags, delivery.via)
+                    self._send(message, delivery.qos, delivery.flags, delivery.via, delivery.position)
+                elif delivery.position:
+                    self.plane.journal.drop_queued(self.store_id, delivery.position, message)
             finally:
                 Py_DECREF(message)
                 Py_XDECREF(delivery.via)
@@ -406,7 +559,8 @@ cdef class Session(Subscriber):
             self._drop_queue()
         return 0
 
-    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1:
+    cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint64_t position) except -1:
+        """``position``: of its row in the store, where it comes from the queue and has one."""
         cdef Flight *flight
         cdef uint16_t packet_id = 0
         cdef int written
@@ -418,6 +572,11 @@ cdef class Session(Subscriber):
         # The place first: a packet that has been written must be in flight.
         add_flight(&self.sent, packet_id)
         try:
+            if self.store_id and (qos == 2 or position == 0):
+                # Of QoS 2 the packet identifier must be kept before the peer sees it: it may have the message by then.
+                position = self._keep(message, qos, flags, via, packet_id if qos == 2 else 0, position)
+                if qos == 2:
+                    self.outlet.hold_back(True)
             written = self._write(message, qos, flags, via, packet_id, False)
         except BaseException:
             remove_flight(&self.sent, find_flight(&self.sent, packet_id))
@@ -426,11 +585,14 @@ cdef class Session(Subscriber):
         self._tell_sent(message, written)
         if not written:
             remove_flight(&self.sent, flight)
+            if position:
+                self.plane.journal.drop_queued(self.store_id, position, message)
             return 1            # too large for the peer: as if it had been delivered [MQTT-3.1.2-25]
         Py_INCREF(message)
         Py_XINCREF(via)
         flight.message = <PyObject *>message
         flight.via = via
+        flight.position = position
         self.sent_bytes += size_of(message)
         flight.flags = flags | IN_WINDOW
         flight.state = AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC
@@ -494,14 +656,18 @@ cdef class Session(Subscriber):
             if find_flight(&self.sent, self._last_packet_id) == NULL:
                 return self._last_packet_id
 
-    cdef void _landed(self, Flight *flight) noexcept:
+    cdef int _landed(self, Flight *flight) except -1:
+        if flight.position:
+            self.plane.journal.drop_queued(
+                self.store_id, flight.position, <Message>flight.message if flight.message != NULL else None)
         if flight.flags & IN_WINDOW:
             self.in_flight -= 1
         if flight.message != NULL:
             self.sent_bytes -= size_of(<Message>flight.message)
         remove_flight(&self.sent, flight)
+        return 0
 
-    cdef AckResult puback(self, uint16_t packet_id) noexcept:
+    cdef AckResult puback(self, uint16_t packet_id) except ACK_FAILED:
         cdef Flight *flight = find_flight(&self.sent, packet_id)
         if flight == NULL:
             return ACK_UNKNOWN
@@ -510,7 +676,7 @@ cdef class Session(Subscriber):
         self._landed(flight)
         return ACK_TAKEN
 
-    cdef AckResult pubrec(self, uint16_t packet_id, bint refused) noexcept:
+    cdef AckResult pubrec(self, uint16_t packet_id, bint refused) except ACK_FAILED:
         """``refused``: with a reason code of 0x80 or via, which ends the flow [MQTT-4.4.0-2]."""
         cdef Flight *flight = find_flight(&self.sent, packet_id)
         cdef PyObject *message
@@ -524,6 +690,11 @@ cdef class Session(Subscriber):
             return ACK_TAKEN
         message = flight.message
         via = flight.via
+        if flight.position and message != NULL:
+            # Kept before PUBREL is sent: from then on the message must not be sent again.
+            self.plane.journal.put_queued(self.store_id, flight.position, None, 2, flight.flags & ~IN_WINDOW,
+                                          packet_id, True, b"", b"")
+            self.plane.journal.let_go(<Message>message)
         if message != NULL:
             self.sent_bytes -= size_of(<Message>message)
         flight.message = flight.via = NULL
@@ -532,7 +703,7 @@ cdef class Session(Subscriber):
         Py_XDECREF(via)
         return ACK_TAKEN
 
-    cdef AckResult pubcomp(self, uint16_t packet_id) noexcept:
+    cdef AckResult pubcomp(self, uint16_t packet_id) except ACK_FAILED:
         cdef Flight *flight = find_flight(&self.sent, packet_id)
         if flight == NULL:
             return ACK_UNKNOWN
@@ -554,6 +725,11 @@ cdef class Session(Subscriber):
 
     cdef int hold(self, uint16_t packet_id, Message message) except -1:
         """Keep a QoS 2 message until its PUBREL. Its identifier must be free: one in use means, sent again."""
+        if self.store_id:
+            self.plane.journal.put_received(self.store_id, packet_id, message)
+        return self._hold(packet_id, message)
+
+    cdef int _hold(self, uint16_t packet_id, Message message) except -1:
         cdef Flight *flight = add_flight(&self.received, packet_id)
         Py_INCREF(message)
         flight.message = <PyObject *>message
@@ -596,6 +772,8 @@ cdef class Session(Subscriber):
         if flight == NULL:
             return None
         message = <Message>flight.message
+        if self.store_id:
+            self.plane.journal.drop_received(self.store_id, packet_id, message)
         self.received_bytes -= size_of(message)
         remove_flight(&self.received, flight)
         if self._unanswered is not None and packet_id in self._unanswered:

@@ -34,12 +34,19 @@ class Sessions:
         return self._by_client_id.get(client_id)
 
     def open(
-        self, client_id: str, *, clean_start: bool, expiry_interval_s: int, owner: str | None = None
+        self,
+        client_id: str,
+        *,
+        clean_start: bool,
+        expiry_interval_s: int,
+        owner: str | None = None,
+        is_kept: bool = True,
     ) -> tuple[Session, bool]:
         """The session that a CONNECT asks for, and whether it was there before (Session Present).
 
         Whatever connection the old session had is closed before this is called. ``owner``: the identity that a new
-        session belongs to; who may have one that is there is for the caller to say.
+        session belongs to; who may have one that is there is for the caller to say. ``is_kept``: whether it is to
+        survive a restart, where anything does and it outlives its connection.
         """
         session = self._by_client_id.get(client_id)
         if session is not None and clean_start:
@@ -55,7 +62,57 @@ class Sessions:
             session.will = None
             self._plane.deadlines.cancel(session)
         session.expiry_interval_s = expiry_interval_s
+        self._keep(session, is_kept=is_kept)
         return session, present
+
+    def add_restored(self, client_id: str, owner: str | None, expiry_interval_s: int, store_id: int) -> Session:
+        """A session that was kept, without connection and with nothing in it yet. KeyError where there is one."""
+        if client_id in self._by_client_id:
+            raise KeyError(client_id)
+        session = self._by_client_id[client_id] = Session(self._plane, client_id)
+        session.owner = owner
+        session.expiry_interval_s = expiry_interval_s
+        session.store_id = store_id
+        return session
+
+    def _keep(self, session: Session, *, is_kept: bool) -> None:
+        """Have the journal know of the session, where it is to be kept."""
+        journal = self._plane.journal
+        if journal is None:
+            return
+        if not session.store_id:
+            if not is_kept or not session.expiry_interval_s:
+                return
+            session.keep(journal.new_session_id())
+            for topic_filter, share_name, qos, options, identifier in self._router.subscriptions_of(session):
+                self._router.subscribe(session, topic_filter, qos, options, identifier, share_name)
+        journal.put_session(session.store_id, session.client_id, session.owner, session.expiry_interval_s, None)
+
+    def arm_will(self, session: Session, will: Will | None) -> None:
+        """The Will of the connection that the session has now [MQTT-3.1.2-7]."""
+        session.will = will
+        if session.store_id:
+            self._keep_will(session, None)
+
+    def _keep_will(self, session: Session, due_at: float | None) -> None:
+        journal = self._plane.journal
+        if journal is None or not session.store_id:
+            return
+        will: Will | None = session.will
+        if will is None:
+            journal.drop_will(session.store_id)
+            return
+        journal.put_will(
+            session.store_id,
+            will.topic.encode(),
+            will.payload,
+            will.qos,
+            will.retain,
+            will.properties,
+            will.will_delay_interval_s,
+            None if session.client is None else session.client.user_name,
+            due_at,
+        )
 
     def connection_ended(self, session: Session, reason: str, *, publish_will: bool) -> None:
         """The session has lost its connection: its Will is published or dropped, and it ends or waits.
@@ -74,6 +131,12 @@ class Sessions:
             return
         session.ends_at = float("inf") if session.expiry_interval_s == NEVER else now + session.expiry_interval_s
         session.will_due_at = now + will.will_delay_interval_s if will is not None else float("inf")
+        journal = self._plane.journal
+        if journal is not None and session.store_id:
+            journal.put_session(
+                session.store_id, session.client_id, session.owner, session.expiry_interval_s, session.ends_at
+            )
+            self._keep_will(session, session.will_due_at)
         self.look_at(session)
 
     def look_at(self, session: Session) -> None:
@@ -102,6 +165,7 @@ class Sessions:
     def _publish_will(self, session: Session) -> None:
         will: Will = session.will
         session.will = None  # [MQTT-3.1.2-10]
+        self._keep_will(session, None)
         # Made now, since its Message Expiry Interval runs from its publication on (3.1.3.2.4).
         message = Message(will.topic.encode(), will.payload, will.qos, will.retain, will.properties, self._plane.now)
         if self._watchers.will_due is not None:

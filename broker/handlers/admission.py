@@ -3,12 +3,15 @@
 import dataclasses
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from noctule._speedups.deadlines import Alarm
 from noctule._speedups.link import Link
+from noctule.config.settings import Durability, ListenerSettings
 from noctule.core.access import Access
 from noctule.core.authentication import Authentication
 from noctule.core.clients import Client
+from noctule.core.origin import Origin
 from noctule.core.state import State
 from noctule.handlers.access import SessionAccess
 from noctule.handlers.connection import (
@@ -28,6 +31,9 @@ from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.versions import CAPABILITIES
 
 _NO_PACKET_MAX = 0xFFFFFFFF
+
+#: What acknowledgements wait for, as links know it.
+_WAITS: Final = {Durability.MEMORY: 0, Durability.OS: 1, Durability.DISK: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,14 @@ def admit(
     state = means.state
     client_id = client.client_id
     authentication = identity.authentication
+    journal = state.plane.journal
+    durability = durability_of(origin_of(link, state), state)
+    is_kept = durability is not Durability.MEMORY
+    if journal is not None and not journal.is_usable and is_kept and packet.session_expiry_interval_s:
+        why = "its session cannot be kept: the store takes nothing for now"
+        refuse(state, means.fault_log, link, packet, ReasonCode.SERVER_UNAVAILABLE, why)
+        return
+    before = 0 if journal is None else journal.count
     session = state.sessions.find(client_id)
     if session is not None and state.settings.client_id_ownership and session.owner != client.user_name:
         # Neither takes it over nor ends it: whose it is hears nothing of it.
@@ -100,14 +114,15 @@ def admit(
         clean_start=packet.clean_start,
         expiry_interval_s=packet.session_expiry_interval_s,
         owner=client.user_name,
+        is_kept=is_kept,
     )
-    session.owner = client.user_name
     session.client = client
     if session.access is not access:
         session.access = access
         if present:
             state.router.access_changed()  # routes know the session with the rights of its last connection
-    session.will = packet.will  # [MQTT-3.1.2-7]
+    state.sessions.arm_will(session, packet.will)
+    link.durability = _WAITS[durability] if journal is not None else 0
     link.connection = Connection(
         packet.version,
         packet.session_expiry_interval_s,
@@ -118,6 +133,8 @@ def admit(
     )
     if present:  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         connack = dataclasses.replace(connack, session_present=True)
+    if journal is not None and journal.count != before:
+        link.wait_for_journal()
     link.write(encode_connack(connack, packet.version))  # [MQTT-3.2.0-1] before anything that is delivered
     link.open(session, packet.version, keep_alive_s, packet.receive_maximum, largest, packet.topic_alias_maximum)
     state.logger.debug(
@@ -133,6 +150,20 @@ def admit(
         state.watchers.session_created(session)
     if state.watchers.client_connected is not None:
         state.watchers.client_connected(session)
+
+
+def origin_of(link: Link, state: State) -> Origin:
+    """Where the link comes from; one without an origin counts as a connection to the first listener."""
+    if link.origin is not None:
+        origin: Origin = link.origin
+        return origin
+    listeners = state.settings.listeners
+    return Origin(listeners[0] if listeners else ListenerSettings())
+
+
+def durability_of(origin: Origin, state: State) -> Durability:
+    """Where the state of a connection must be before it is acknowledged."""
+    return origin.listener.durability or state.settings.durability
 
 
 def _user(user_name: str | None) -> str:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from noctule._speedups.deadlines import Alarm
 from noctule._speedups.link import Link
+from noctule._speedups.session import Session
 from noctule.core.authentication import Authentication
 from noctule.core.state import State
 from noctule.protocol.connack import Connack, encode_connack
 from noctule.protocol.connect import Connect
 from noctule.protocol.constants import PacketType
 from noctule.protocol.disconnect import Disconnect, encode_disconnect
+from noctule.protocol.errors import PacketError
 from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 from noctule.protocol.versions import CAPABILITIES
 
@@ -110,6 +112,16 @@ def reason_string(connection: Connection, refusals: list[str]) -> str | None:
     if not refusals or not connection.request_problem_information:
         return None
     return "; ".join(dict.fromkeys(refusals))
+
+
+def check_can_keep(state: State, session: Session) -> None:
+    """PacketError where the session is one that is kept, and the store takes nothing: nothing of it may change."""
+    journal = state.plane.journal
+    if journal is None or not session.store_id or journal.is_usable:
+        return
+    if journal.has_failed:
+        raise PacketError(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "the store has failed")
+    raise PacketError(ReasonCode.QUOTA_EXCEEDED, "there is no room in the store")
 
 
 def end_connection(

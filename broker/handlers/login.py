@@ -16,7 +16,7 @@ from noctule.core.clients import Client
 from noctule.core.origin import Origin
 from noctule.handlers.access import NO_ACCESS, AskedAccess, SessionAccess, is_allowed, rights_of_verdict
 from noctule.handlers.access_questions import Unlimited, access_without_rules, authorized, load_rules
-from noctule.handlers.admission import Identity, admit, refuse
+from noctule.handlers.admission import Identity, admit, origin_of, refuse
 from noctule.handlers.connection import Candidate, escaped
 from noctule.handlers.means import Means
 from noctule.hooks.answers import Allow, Credentials, Deny
@@ -27,15 +27,6 @@ from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 
 #: All that a client hears, whatever was wrong with it.
 TOLD = "not authorized"
-
-
-def origin_of(link: Link, means: Means) -> Origin:
-    """Where the link comes from; one without an origin counts as a connection to the first listener."""
-    if link.origin is not None:
-        origin: Origin = link.origin
-        return origin
-    listeners = means.state.settings.listeners
-    return Origin(listeners[0] if listeners else ListenerSettings())
 
 
 def client_of(packet: Connect, origin: Origin, peer: str, user_name: str | None) -> Client:
@@ -55,7 +46,7 @@ def client_of(packet: Connect, origin: Origin, peer: str, user_name: str | None)
 
 def begin_login(means: Means, link: Link, packet: Connect) -> None:
     """Find out who the client is, where it has not asked for enhanced authentication."""
-    origin = origin_of(link, means)
+    origin = origin_of(link, means.state)
     if origin.user_name is not None:
         identified(means, link, packet, Identity(origin.user_name))
         return
@@ -131,7 +122,7 @@ class _Login:
         """Go on with what the plugins say of who it is."""
         means, packet = self.means, self.packet
         limits = means.state.settings.limits
-        origin = origin_of(self.link, means)
+        origin = origin_of(self.link, means.state)
         if isinstance(answer, Allow):
             user_name = packet.user_name if answer.user_name is None else answer.user_name
             means.throttle.succeeded(origin.address, packet.user_name)
@@ -152,7 +143,7 @@ class _Login:
 
 def identified(means: Means, link: Link, packet: Connect, identity: Identity) -> None:
     """It is known who the client is: find out what it may do, and let it in."""
-    origin = origin_of(link, means)
+    origin = origin_of(link, means.state)
     if not packet.client_id:
         assigned = f"auto-{secrets.token_hex(12)}"  # [MQTT-3.1.3-6] [MQTT-3.2.2-16]
         packet = dataclasses.replace(packet, client_id=assigned)

@@ -8,7 +8,7 @@ from noctule.config.limits import FILTER_LEVELS_MAX
 from noctule.core.access import Action
 from noctule.handlers.access import AskedAccess, SessionAccess
 from noctule.handlers.access_questions import authorized
-from noctule.handlers.connection import Connection, reason_string
+from noctule.handlers.connection import Connection, check_can_keep, reason_string
 from noctule.handlers.means import Means
 from noctule.handlers.rewriting import check_subscription, filter_text, rewritten
 from noctule.hooks.answers import Allow, Deny, Subscription, Verdict
@@ -108,6 +108,8 @@ def _answer(means: Means, link: Link, packet_id: int, entries: tuple[_Entry, ...
     if session is None:
         return
     connection: Connection = link.connection
+    journal = means.state.plane.journal
+    before = 0 if journal is None else journal.count
     codes: list[int] = []
     refusals: list[str] = []
     wanted: list[tuple[Subscription, int]] = []
@@ -124,6 +126,8 @@ def _answer(means: Means, link: Link, packet_id: int, entries: tuple[_Entry, ...
     encoded = encode_suback(suback, connection.version)  # [MQTT-3.8.4-2] [MQTT-3.9.3-1]
     if len(encoded) > link.peer_packet_max and refusals:  # [MQTT-3.9.2-1]
         encoded = encode_suback(Suback(packet_id, tuple(codes)), connection.version)
+    if journal is not None and journal.count != before:
+        link.wait_for_journal()
     link.write(encoded)
     for subscription, qos in wanted:
         means.state.router.send_retained(session, subscription.topic_filter.encode(), qos, subscription.identifier or 0)
@@ -156,6 +160,7 @@ def _subscribe(means: Means, connection: Connection, session: Session, entry: _E
     if entry.refusal is not None:
         raise entry.refusal
     state = means.state
+    check_can_keep(state, session)
     subscription = entry.subscription
     qos = _granted_qos(means, session, entry)
     topic_filter = subscription.topic_filter.encode()

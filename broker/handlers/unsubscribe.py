@@ -4,7 +4,7 @@ from noctule._speedups.link import Link
 from noctule._speedups.session import Session
 from noctule.core.clients import Client
 from noctule.handlers.access import AskedAccess
-from noctule.handlers.connection import Connection, reason_string
+from noctule.handlers.connection import Connection, check_can_keep, reason_string
 from noctule.handlers.means import Means
 from noctule.handlers.rewriting import filter_text, rewritten
 from noctule.hooks.answers import Subscription
@@ -56,6 +56,8 @@ def _answer(means: Means, link: Link, packet_id: int, filters: tuple[str, ...]) 
     if session is None:
         return
     connection: Connection = link.connection
+    journal = means.state.plane.journal
+    before = 0 if journal is None else journal.count
     codes: list[int] = []
     refusals: list[str] = []
     for text in filters:
@@ -68,12 +70,15 @@ def _answer(means: Means, link: Link, packet_id: int, filters: tuple[str, ...]) 
     encoded = encode_unsuback(unsuback, connection.version)
     if len(encoded) > link.peer_packet_max and refusals:  # [MQTT-3.11.2-1]
         encoded = encode_unsuback(Unsuback(packet_id, tuple(codes)), connection.version)
+    if journal is not None and journal.count != before:
+        link.wait_for_journal()
     link.write(encoded)
 
 
 def _unsubscribe(means: Means, session: Session, text: str) -> int:
     """The reason code for one filter. PacketError where it cannot be one."""
     share_name, topic_filter = split_filter(text)
+    check_can_keep(means.state, session)
     share = None if share_name is None else share_name.encode()
     if not means.state.router.unsubscribe(session, topic_filter.encode(), share):
         return ReasonCode.NO_SUBSCRIPTION_EXISTED

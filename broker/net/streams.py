@@ -93,7 +93,9 @@ class Streams:
                 self._clock.end_turn()
             # Its own answers pile up, or a packet waits for a decision: read no more for now.
             while link.state != CLOSED and (
-                link.is_paused or link.pending_bytes > 2 * self._state.settings.limits.write_max_bytes
+                link.is_paused
+                or link.is_stalled
+                or link.pending_bytes > 2 * self._state.settings.limits.write_max_bytes
             ):
                 await connection.changed()
 
@@ -101,7 +103,7 @@ class Streams:
         """Send what the link has to send, whenever it wakes us."""
         while True:
             await connection.woken()
-            while link.pending_bytes:
+            while link.sendable_bytes:
                 try:
                     await connection.stream.send_all(link.take_output())
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -111,7 +113,7 @@ class Streams:
                 link.output_sent()
                 self._clock.end_turn()
                 connection.progress()
-            if link.state == ENDING:
+            if link.state == ENDING and not link.pending_bytes:
                 await self._finish(link, connection.stream)
             if link.state == CLOSED:
                 # Whoever waits in receive_some or send_all is let go.
