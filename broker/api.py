@@ -35,6 +35,7 @@ from noctule.hooks.broker import Broker
 from noctule.hooks.metrics import Counter, Gauge, Metrics
 from noctule.hooks.specs import PROJECT
 from noctule.protocol.reason_codes import ReasonCode
+from noctule.storage.memory import MemoryStore
 from noctule.storage.operations import (
     DropMessage,
     DropQueued,
@@ -52,7 +53,7 @@ from noctule.storage.operations import (
     PutSubscription,
     PutWill,
 )
-from noctule.storage.store import Store, StoreError, StoreFailedError, StoreFullError
+from noctule.storage.store import Store, StoreError, StoreFailedError, StoreFullError, StoreReader
 
 #: Marks a function that implements the hook of its name.
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
@@ -85,6 +86,7 @@ __all__ = [
     "Exchange",
     "Gauge",
     "ListenerSettings",
+    "MemoryStore",
     "Message",
     "Metrics",
     "Operation",
@@ -108,6 +110,7 @@ __all__ = [
     "StoreError",
     "StoreFailedError",
     "StoreFullError",
+    "StoreReader",
     "Subscription",
     "Verdict",
     "hookimpl",

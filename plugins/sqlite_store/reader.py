@@ -1,0 +1,103 @@
+"""A look at a SQLite store from beside the broker that uses it: for ``noctule store``."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from noctule.api import Operation, StoreError
+from noctule.plugins.sqlite_store import database, reading
+from noctule.plugins.sqlite_store.database import COMPANIONS, DATABASE_NAME, DamageError
+from noctule.plugins.sqlite_store.schema import MIGRATIONS
+
+
+class SqliteReader:
+    """A ``StoreReader``: a second connection that only reads.
+
+    It never writes a checkpoint: before 3.51.3 SQLite can damage a database where two connections do.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """StoreError where there is no store of a version we know; a damaged one can still be looked at."""
+        self._path = directory / DATABASE_NAME
+        self._faults: list[str] = []
+        if not self._path.exists():
+            raise StoreError(f"there is no store in {directory}: {self._path} is missing")
+        try:
+            version = database.examine(self._path, MIGRATIONS)
+        except DamageError as error:
+            self._faults.append(f"{self._path} is damaged: {error}")
+        else:
+            if version < len(MIGRATIONS):
+                raise StoreError(
+                    f"{self._path} is of version {version}, this is {len(MIGRATIONS)}: start the broker once, which "
+                    "brings it up"
+                )
+        self._connection = database.connect(self._path, read_only=True)
+
+    def check(self) -> Sequence[str]:
+        """See ``StoreReader``."""
+        losses: list[reading.Loss] = []
+        faults = list(self._faults)
+        try:
+            for _ in reading.read_rows(self._connection, losses.append):
+                pass
+        except sqlite3.Error as error:
+            faults.append(f"{self._path}: reading stopped: {error}")
+        return faults + [f"{self._path}: {line}" for line in reading.summarise(losses)]
+
+    def sizes(self) -> Mapping[str, int]:
+        """See ``StoreReader``."""
+        try:
+            figures = dict(reading.count_rows(self._connection))
+            row = self._connection.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()
+            figures["payload_bytes"] = row[0]
+            free, page = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _PAGE_PRAGMAS)
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read {self._path}: {error}") from None
+        figures["unused_bytes"] = free * page
+        for companion in ("", *COMPANIONS):
+            file = self._path.with_name(self._path.name + companion)
+            if file.exists():
+                figures[f"{file.name}_bytes"] = file.stat().st_size
+        return figures
+
+    def rows(self) -> Iterator[Operation]:
+        """See ``StoreReader``."""
+        try:
+            self._connection.execute("BEGIN")  # one moment for all tables
+            try:
+                yield from reading.read_rows(self._connection, self._refuse)
+            finally:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read {self._path}: {error}") from None
+
+    def _refuse(self, loss: reading.Loss) -> None:
+        if loss.is_damage:
+            raise StoreError(f"{self._path}: {reading.summarise([loss])[0]}; `noctule store check` says more")
+
+    def back_up(self, target: Path) -> None:
+        """See ``StoreReader``. What is copied is looked at before it gets its name."""
+        if self._faults:
+            raise StoreError(self._faults[0])
+        draft = target.with_name(target.name + ".part")
+        try:
+            if target.exists():
+                raise StoreError(f"{target} is already there")
+            draft.unlink(missing_ok=True)
+            database.copy(self._connection, draft)
+            database.examine(draft, MIGRATIONS)
+            draft.rename(target)
+        except DamageError as error:
+            raise StoreError(f"the copy {draft} is damaged: {error}") from None
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot copy {self._path} to {target}: {error}") from None
+        except OSError as error:
+            raise StoreError(f"cannot copy {self._path} to {target}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """See ``StoreReader``."""
+        self._connection.close()
+
+
+_PAGE_PRAGMAS = ("freelist_count", "page_size")

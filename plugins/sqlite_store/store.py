@@ -1,0 +1,474 @@
+"""The SQLite store: one connection, one transaction for each commit, and what happens when that fails."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from noctule.api import (
+    Operation,
+    Option,
+    Size,
+    StoreError,
+    StoreFailedError,
+    StoreFullError,
+)
+from noctule.plugins.sqlite_store import database, reading, salvage, schema
+from noctule.plugins.sqlite_store.batch import Batch
+from noctule.plugins.sqlite_store.database import DATABASE_NAME, DamageError, Migrations
+from noctule.plugins.sqlite_store.directory import NETWORK_FILE_SYSTEMS, Directory, Reserve, file_system_of
+from noctule.plugins.sqlite_store.schema import MIGRATIONS, TABLES
+
+#: SQLite's codes that say that there is no room: for data, and for the index of the log.
+FULL_CODES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+
+
+class OnCorrupt(Enum):
+    """What to do with a damaged file."""
+
+    #: Do not start: the operator decides.
+    REFUSE = "refuse"
+
+    #: Set it aside, take over what can be read, and start.
+    QUARANTINE = "quarantine"
+
+
+class NetworkFileSystem(Enum):
+    """What to do where the directory is on another machine's disk."""
+
+    REFUSE = "refuse"
+    WARN = "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The options of the store in SQLite."""
+
+    path: Annotated[
+        Path,
+        Option(
+            "The directory of the store. It is made where it is not there, for its owner alone.", needs_restart=True
+        ),
+    ] = Path("/var/lib/noctule")
+    on_corrupt: Annotated[
+        OnCorrupt,
+        Option(
+            "What to do with a damaged file: refuse to start, or set it aside (quarantine), take over what can be "
+            "read, and start.",
+            needs_restart=True,
+        ),
+    ] = OnCorrupt.REFUSE
+    network_file_system: Annotated[
+        NetworkFileSystem,
+        Option(
+            "Whether to refuse a directory on a network file system, whose locks and syncs cannot be relied on, or to "
+            "warn and go on.",
+            needs_restart=True,
+        ),
+    ] = NetworkFileSystem.REFUSE
+    checkpoint_bytes: Annotated[
+        Size,
+        Option(
+            "How large the log grows before it is worked into the database.",
+            key="checkpoint_size",
+            minimum=65_536,
+            needs_restart=True,
+        ),
+    ] = 8 * 1024 * 1024
+    cache_bytes: Annotated[
+        Size,
+        Option("Memory for pages of the database.", key="cache_size", minimum=65_536, needs_restart=True),
+    ] = 32 * 1024 * 1024
+    low_disk_bytes: Annotated[
+        Size,
+        Option(
+            "Below this much free disk space the broker takes no new messages that have to be kept.",
+            key="low_disk",
+            minimum=0,
+            needs_restart=True,
+        ),
+    ] = 128 * 1024 * 1024
+    reserve_bytes: Annotated[
+        Size,
+        Option(
+            "Disk space held in reserve, and given up when the disk is full so that messages can still be taken out.",
+            key="reserve_size",
+            minimum=0,
+            needs_restart=True,
+        ),
+    ] = 16 * 1024 * 1024
+
+
+class SqliteStore:
+    """A ``Store`` in one file of SQLite's in a directory of its own."""
+
+    #: As ``Store`` has it.
+    is_durable = True
+
+    def __init__(self, config: Config, *, migrations: Migrations = MIGRATIONS) -> None:
+        """Nothing is touched before ``open``. ``migrations``: for tests of newer tables than there are."""
+        self._config = config
+        self._migrations = migrations
+        self._directory = Directory(config.path)
+        self._path = config.path / DATABASE_NAME
+        self._log_path = config.path / f"{DATABASE_NAME}-wal"
+        self._reserve = Reserve(self._directory, config.reserve_bytes)
+        self._connection: sqlite3.Connection | None = None
+        self._failure: str | None = None
+        self._findings: list[str] = []
+        self._losses: list[reading.Loss] = []
+
+        #: As ``Store`` has them.
+        self.is_low = False
+        self.free_bytes: int | None = None
+
+        #: Whether the disk has been full, and the reserve is not held again.
+        self._is_full = False
+
+        # SQLite's level of the connection, and whether something was committed since the last sync.
+        self._syncs = True
+        self._has_unsynced = False
+
+        #: A message beyond it is not in the file, so that one put and dropped in one commit costs nothing.
+        self._highest_message_id = 0
+
+        #: The size of the log at which to work it into the database; whether there is anything in it.
+        self._checkpoint_above_bytes = config.checkpoint_bytes
+        self._log_has_news = False
+
+    # --- open ----------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """See ``Store``."""
+        self._directory.make()
+        self._refuse_network()
+        self._directory.lock()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_network(self) -> None:
+        kind = file_system_of(self._directory.path)
+        if kind not in NETWORK_FILE_SYSTEMS:
+            return
+        text = f"{self._directory.path} is on a network file system ({kind}), whose locks and syncs cannot be relied on"
+        if self._config.network_file_system is NetworkFileSystem.REFUSE:
+            raise StoreError(f'{text}; name a directory on a disk of this machine, or set network_file_system = "warn"')
+        self._findings.append(text)
+
+    def _open(self) -> None:
+        frames_written = database.frames_written(self._path)
+        damage = self._look()
+        aside: Path | None = None
+        try:
+            if damage is not None:
+                aside = self._quarantine(damage)
+            if not self._path.exists():
+                database.create(self._path, self._migrations)
+                self._directory.sync()
+            connection = self._connection = database.connect(self._path, read_only=False)
+            self._set_up(connection)
+            version = database.migrate(connection, self._migrations)
+            if version < len(self._migrations):
+                self._findings.append(f"{self._path}: brought from version {version} to {len(self._migrations)}")
+            if aside is not None:
+                self._findings += [f"{self._path}: {line}" for line in salvage.salvage(aside, connection)]
+            elif (frames_read := database.frames_read(connection)) < frames_written:
+                self._findings.append(
+                    f"{self._log_path}: only {frames_read} of {frames_written} pages were written whole; the rest is "
+                    "lost. After a loss of power that is what had not been acknowledged; otherwise the disk has "
+                    "damaged the file"
+                )
+            row = connection.execute("SELECT max(message_id) FROM message").fetchone()
+            self._highest_message_id = row[0] or 0
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot open {self._path}: {error}") from None
+        except OSError as error:
+            raise StoreError(f"cannot open {self._path}: {error.strerror}") from None
+        self._reserve.take()
+        self._look_at_room()
+
+    def _look(self) -> str | None:
+        """What is wrong with the file, if it is damaged; None: it is whole, or there is none."""
+        if not self._path.exists():
+            if self._log_path.exists() and self._log_path.stat().st_size:
+                return "it is not there, but its log is"
+            if self._directory.was_used:
+                self._findings.append(f"{self._path} is not there, though the directory has been used: begun anew")
+            return None
+        try:
+            database.examine(self._path, self._migrations)
+        except DamageError as error:
+            return str(error)
+        return None
+
+    def _quarantine(self, damage: str) -> Path:
+        """Set the damaged file aside, or refuse to."""
+        text = f"{self._path} is damaged: {damage}"
+        if self._config.on_corrupt is OnCorrupt.REFUSE:
+            raise StoreError(
+                f'{text}. Restore a backup, or set on_corrupt = "quarantine" to set it aside and start with what can '
+                "be read of it"
+            )
+        aside = salvage.set_aside(self._path)
+        self._directory.sync()
+        self._findings.append(f"{text}; set aside as {aside.name}")
+        return aside
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(f"{self._path}: SQLite cannot keep a write-ahead log here (it uses {mode!r})")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {self._config.checkpoint_bytes}")
+        connection.execute(f"PRAGMA cache_size = -{self._config.cache_bytes // 1024}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA secure_delete = OFF")
+
+    # --- restore -------------------------------------------------------------------------
+
+    def count_rows(self) -> int:
+        """See ``Store``."""
+        try:
+            return sum(reading.count_rows(self._opened()).values())
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read {self._path}: {error}") from None
+
+    def restore(self) -> Iterator[Operation]:
+        """See ``Store``. A damaged row is refused or left out, as ``on_corrupt`` says."""
+        connection = self._opened()
+        try:
+            yield from reading.read_rows(connection, self._lose)
+            if self._losses:
+                self._forget_losses(connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read {self._path}: {error}; restore a backup") from None
+
+    def _lose(self, loss: reading.Loss) -> None:
+        if loss.is_damage and self._config.on_corrupt is OnCorrupt.REFUSE:
+            line = reading.summarise([loss])[0]
+            raise StoreError(
+                f'{self._path}: {line}. Restore a backup, or set on_corrupt = "quarantine" to start without what is '
+                "damaged"
+            )
+        self._losses.append(loss)
+
+    def _forget_losses(self, connection: sqlite3.Connection) -> None:
+        """Drop the rows that were not given back, and keep the file as it was where any was damaged."""
+        lines = reading.summarise(self._losses)
+        if any(loss.is_damage for loss in self._losses):
+            aside = salvage.name_aside(self._path)
+            database.copy(connection, aside)
+            lines.append(f"a copy with what is damaged is {aside.name}")
+        connection.execute("BEGIN IMMEDIATE")
+        for loss in self._losses:
+            connection.execute(loss.table.drop, loss.key)
+        connection.execute("COMMIT")
+        self._log_has_news = True
+        self._findings += [f"{self._path}: {line}" for line in lines]
+        self._losses.clear()
+
+    # --- commit --------------------------------------------------------------------------
+
+    def commit(self, operations: Sequence[Operation], *, sync: bool) -> None:
+        """See ``Store``."""
+        if self._failure is not None:
+            raise StoreFailedError(self._failure)
+        connection = self._opened()
+        try:
+            batch = Batch(operations)
+            self._write(connection, batch, sync)
+        except StoreFullError:
+            raise
+        except Exception as error:
+            raise self._fail(f"a commit to {self._path} failed: {error}") from error
+        self._log_has_news = True
+        self._look_at_room()
+        self._limit_log(connection)
+
+    def _write(self, connection: sqlite3.Connection, batch: Batch, sync: bool) -> None:
+        """The transaction; a second time where the disk was full, there was a reserve, and the batch makes room."""
+        if self._is_full and not self._reserve.take() and batch.puts():
+            raise self._full()  # what the reserve has left is for what makes room
+        try:
+            self._transact(connection, batch, sync)
+        except sqlite3.Error as error:
+            if not self._is_about_room(error):
+                raise
+            had_reserve = self._reserve.is_held
+            self._reserve.give_up()
+            self._is_full = self.is_low = True
+            if not had_reserve or batch.puts():
+                raise self._full() from error
+            try:
+                self._transact(connection, batch, sync)
+            except sqlite3.Error as again:
+                if not self._is_about_room(again):
+                    raise
+                raise self._full() from again
+
+    def _is_about_room(self, error: sqlite3.Error) -> bool:
+        return getattr(error, "sqlite_errorcode", 0) in FULL_CODES
+
+    def _transact(self, connection: sqlite3.Connection, batch: Batch, sync: bool) -> None:
+        if sync is not self._syncs:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+            self._syncs = sync
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._apply(connection, batch)
+            if sync and self._has_unsynced:
+                # What changes nothing syncs nothing: then what was committed before would not be there either.
+                connection.execute("UPDATE sync_mark SET number = number + 1")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._has_unsynced = not sync
+
+    def _apply(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        many = connection.executemany
+        if batch.dropped_sessions:
+            ids = [(session_id,) for session_id in batch.dropped_sessions]
+            many(schema.SESSION.drop, ids)
+            for table in TABLES:
+                if table.belongs_to_session:
+                    many(table.drop_session, ids)
+        if batch.messages:
+            check_message = schema.check_message
+            new = [row for row in batch.messages.values() if row is not None]
+            highest = self._highest_message_id
+            old = [(number,) for number, row in batch.messages.items() if row is None and number <= highest]
+            if new:
+                many(schema.MESSAGE.put, [(*row, check_message(row)) for row in new])
+                self._highest_message_id = max(highest, max(row.message_id for row in new))
+            if old:
+                many(schema.MESSAGE.drop, old)
+        if batch.queued:
+            check_queued = schema.check_queued
+            entries = [row for rows in batch.queued.values() for row in rows.values() if row is not None]
+            if entries:
+                many(schema.QUEUED.put, [(*row, check_queued(row)) for row in entries])
+            done = [(owner, key) for owner, rows in batch.queued.items() for key, row in rows.items() if row is None]
+            if done:
+                many(schema.QUEUED.drop, done)
+        self._apply_rest(many, batch)
+
+    def _apply_rest(self, many: Any, batch: Batch) -> None:
+        """The tables that do not change with every message."""
+        if batch.sessions:
+            many(schema.SESSION.put, [(*row, schema.check_session(row)) for row in batch.sessions.values()])
+        by_key: tuple[tuple[schema.Table, Iterator[tuple[tuple[Any, ...], Any]]], ...] = (
+            (
+                schema.SUBSCRIPTION,
+                (((owner, *key), row) for owner, rows in batch.subscriptions.items() for key, row in rows.items()),
+            ),
+            (
+                schema.RECEIVED,
+                (((owner, key), row) for owner, rows in batch.received.items() for key, row in rows.items()),
+            ),
+            (schema.RETAINED, (((topic,), row) for topic, row in batch.retained.items())),
+            (schema.WILL, (((session_id,), row) for session_id, row in batch.wills.items())),
+        )
+        for table, rows in by_key:
+            checksum_of = schema.CHECKSUMS[table.name]
+            puts, drops = [], []
+            for key, row in rows:
+                if row is None:
+                    drops.append(key)
+                else:
+                    puts.append((*row, checksum_of(row)))
+            if puts:
+                many(table.put, puts)
+            if drops:
+                many(table.drop, drops)
+
+    def _full(self) -> StoreFullError:
+        return StoreFullError(
+            f"no room is left on the disk of {self._directory.path}: nothing new can be kept until there is"
+        )
+
+    def _fail(self, text: str) -> StoreFailedError:
+        self._failure = f"{text}. The store takes nothing more; look at the disk, then start the broker again"
+        return StoreFailedError(self._failure)
+
+    # --- between commits -----------------------------------------------------------------
+
+    def idle(self) -> None:
+        """See ``Store``."""
+        if self._failure is not None:
+            return
+        self._reserve.take()
+        self._look_at_room()
+        if self._log_has_news:
+            self._checkpoint(self._opened())
+        if self._failure is not None:
+            raise StoreFailedError(self._failure)
+
+    def _look_at_room(self) -> None:
+        self.free_bytes = free = self._directory.free_bytes()
+        self._is_full = self._is_full and not self._reserve.is_held
+        is_low = self._is_full or (free is not None and free < self._config.low_disk_bytes)
+        if is_low and not self.is_low:
+            self._findings.append(f"room runs short on the disk of {self._directory.path}: {free} bytes are free")
+        self.is_low = is_low
+
+    def _limit_log(self, connection: sqlite3.Connection) -> None:
+        """Work the log into the database where it has grown beyond its limit."""
+        try:
+            size_bytes = self._log_path.stat().st_size
+        except OSError:
+            return  # the commit is safe; whoever has removed the log of an open database will hear of it
+        if size_bytes <= self._checkpoint_above_bytes:
+            return
+        # When all of the log has been worked in, SQLite begins it anew and cuts it to journal_size_limit. While
+        # somebody reads (a backup) it cannot: then not every commit shall try.
+        limit = self._config.checkpoint_bytes
+        self._checkpoint_above_bytes = limit if self._checkpoint(connection) else size_bytes + limit // 4
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> bool:
+        """Work the log into the database without waiting for readers; whether all of it was done."""
+        try:
+            is_busy, written, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            if self._is_about_room(error):
+                self._reserve.give_up()  # the log still has everything
+                self._is_full = True
+                return False
+            self._fail(f"the log of {self._path} could not be worked in: {error}")
+            return False
+        is_done = not is_busy and written == done
+        self._log_has_news = not is_done
+        return is_done
+
+    def findings(self) -> Sequence[str]:
+        """See ``Store``."""
+        found, self._findings = self._findings, []
+        return found
+
+    def close(self) -> None:
+        """See ``Store``."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                if self._failure is None:
+                    connection.execute("PRAGMA synchronous = FULL")
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                self._findings.append(f"{self._path}: the log was left as it is: {error}")
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                self._findings.append(f"{self._path}: closing failed: {error}")
+        self._directory.unlock()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"{self._path} is not open")
+        return self._connection
