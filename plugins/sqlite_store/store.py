@@ -183,6 +183,9 @@ class SqliteStore:
                     "lost. After a loss of power that is what had not been acknowledged; otherwise the disk has "
                     "damaged the file"
                 )
+            # The first write makes the log, and SQLite syncs its name, but goes on where that fails. We do not.
+            connection.execute("UPDATE sync_mark SET number = number + 1")
+            self._directory.sync()
             row = connection.execute("SELECT max(message_id) FROM message").fetchone()
             self._highest_message_id = row[0] or 0
         except sqlite3.Error as error:
