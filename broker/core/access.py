@@ -59,7 +59,8 @@ class Rule:
     """
 
     #: A topic filter. ``%c`` and ``%u`` stand for the client identifier and the user name; a rule with ``%u`` does
-    #: not count for who has none, and neither for who has a name that is not a single level free of wildcards.
+    #: not count for who has none. What is filled in must be a single level free of wildcards, otherwise a rule that
+    #: allows does not count; one that denies does, with the text as it is: no name gets past it.
     topic_filter: str
 
     #: The actions that it is about.
@@ -80,3 +81,6 @@ class Rule:
     #: Rules of a lower tier come first: where one of them matches (allowing or denying), those of higher tiers are
     #: not looked at.
     tier: int = 0
+
+    #: Whether ``%c`` and ``%u`` stand for something; otherwise they are text like any other.
+    has_placeholders: bool = True
