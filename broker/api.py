@@ -8,8 +8,11 @@ from typing import Final
 import pluggy
 from noctule._speedups.message import Message
 from noctule.config.options import Duration, Option, Secret, Size
+from noctule.config.problems import ConfigError, KeyPath, Place, Positions, Problem, did_you_mean
 from noctule.config.settings import ListenerSettings, Settings
+from noctule.config.table_files import read_table_file
 from noctule.core.access import Access, Action, PublishRight, Rule
+from noctule.core.access_rules import AccessRules, check_rule
 from noctule.core.authentication import (
     AuthContinue,
     AuthenticationMethod,
@@ -60,6 +63,7 @@ hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 __all__ = [
     "Access",
+    "AccessRules",
     "Action",
     "Allow",
     "AuthContinue",
@@ -71,6 +75,7 @@ __all__ = [
     "Certificate",
     "Claimant",
     "Client",
+    "ConfigError",
     "Counter",
     "Credentials",
     "Deny",
@@ -85,13 +90,17 @@ __all__ = [
     "Duration",
     "Exchange",
     "Gauge",
+    "KeyPath",
     "ListenerSettings",
     "MemoryStore",
     "Message",
     "Metrics",
     "Operation",
     "Option",
+    "Place",
     "PluginError",
+    "Positions",
+    "Problem",
     "PublishRight",
     "PutMessage",
     "PutQueued",
@@ -113,5 +122,8 @@ __all__ = [
     "StoreReader",
     "Subscription",
     "Verdict",
+    "check_rule",
+    "did_you_mean",
     "hookimpl",
+    "read_table_file",
 ]

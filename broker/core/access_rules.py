@@ -19,6 +19,18 @@ _USER_NAME: Final = "%u"
 _QOS_MAX: Final = 2
 
 
+def check_rule(rule: Rule) -> None:
+    """Return if the rule can be one. ValueError where its filter is not well formed or its QoS is none; the fault of
+    whoever wrote it."""
+    where = f"{rule.source}: " if rule.source else ""
+    try:
+        check_topic_filter(rule.topic_filter)
+    except PacketError as error:
+        raise ValueError(f"{where}{rule.topic_filter!a} is no topic filter: {error}") from None
+    if not 0 <= rule.qos_max <= _QOS_MAX:
+        raise ValueError(f"{where}the highest QoS is {rule.qos_max}: expected 0, 1 or 2")
+
+
 class AccessRules:
     """Rules, and for each client the ``Access`` that they amount to.
 
@@ -43,7 +55,7 @@ class AccessRules:
         templates: dict[str, None] = {}
         denials = []
         for rule in rules:
-            _check(rule)
+            check_rule(rule)
             levels = rule.topic_filter.split("/")
             rule_templates = [level for level in levels if _is_template(level)] if rule.has_placeholders else []
             templates.update(dict.fromkeys(rule_templates))
@@ -140,16 +152,6 @@ def _is_level(value: str) -> bool:
 
 def _is_template(level: str) -> bool:
     return _CLIENT_ID in level or _USER_NAME in level
-
-
-def _check(rule: Rule) -> None:
-    where = f"{rule.source}: " if rule.source else ""
-    try:
-        check_topic_filter(rule.topic_filter)
-    except PacketError as error:
-        raise ValueError(f"{where}{rule.topic_filter!a} is no topic filter: {error}") from None
-    if not 0 <= rule.qos_max <= _QOS_MAX:
-        raise ValueError(f"{where}the highest QoS is {rule.qos_max}: expected 0, 1 or 2")
 
 
 # --- trees ---------------------------------------------------------------------------------
@@ -289,12 +291,11 @@ class _Forest:
         """What the rules say that match every topic name which the filter matches."""
         found: list[_Ruling] = []
         nodes: Sequence[_Node] = self._reserved if topic_filter.startswith("$") else self._ordinary
-        levels = topic_filter.split("/", self._depth)
-        for level in levels:
+        for level in topic_filter.split("/", self._depth):
             if level == "#":
-                # What ends before "#" matches less, but at the top: a topic name has at least one level, so that "+/#"
-                # is as much as "#".
-                if len(levels) == 1:
+                # A rule that asks for one more level matches less, but where what it leaves out is no topic name: the
+                # empty one. So "+/#" is as much as "#", and "/+/#" as much as "/#".
+                if topic_filter in ("#", "/#"):
                     nodes = (*nodes, *(node.any_level for node in nodes if node.any_level is not None))
                 found.extend(node.below for node in nodes if node.below is not None)
                 return found
