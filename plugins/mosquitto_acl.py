@@ -126,9 +126,7 @@ class MosquittoFile:
     def _pattern(self, rule: Rule) -> None:
         first = rule.topic_filter.partition("/")[0]
         if first.startswith("$") and ("%c" in first or "%u" in first):
-            self._problem(
-                "pattern", f'"{_short(first)}": a level that begins with $ cannot depend on who the client is'
-            )
+            self._problem("pattern", f'"{_short(first)}": what begins with $ cannot depend on who the client is')
             return
         self.patterns.extend(_without_reserved(rule))
 
