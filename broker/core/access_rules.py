@@ -39,6 +39,10 @@ class AccessRules:
     subscription is granted, and what it brings is checked message by message, as Mosquitto does; that of the parts is
     not looked at.
 
+    A decision walks the levels of its topic, from each node to at most that of the level's text, that of ``+``, and
+    those of placeholders which stand for just this text. So rules that part at one and the same place in both ways, again
+    and again, cost more (twice as much a level); others are not met at all.
+
     ValueError, the caller's fault, where a rule's filter is not well formed or its QoS is none.
     """
 
@@ -358,10 +362,12 @@ class _ClientAccess:
         self._checks_subscriptions = checks_subscriptions
 
     def publish_right(self, topic: str) -> PublishRight | None:
+        """As ``Access`` has it."""
         ruling = _together(self._publish.matching(topic, self._filled))
         return ruling.right if ruling is not None and ruling.allows else None
 
     def may_receive(self, topic: str) -> bool:
+        """As ``Access`` has it."""
         ruling = _together(self._receive.matching(topic, self._filled))
         return ruling is not None and ruling.allows
 
