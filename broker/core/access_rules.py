@@ -40,8 +40,8 @@ class AccessRules:
     not looked at.
 
     A decision walks the levels of its topic, from each node to at most that of the level's text, that of ``+``, and
-    those of placeholders which stand for just this text. So rules that part at one and the same place in both ways, again
-    and again, cost more (twice as much a level); others are not met at all.
+    those of placeholders which stand for just this text. Rules that part there again and again, level by level, cost
+    more; all others are not met at all.
 
     ValueError, the caller's fault, where a rule's filter is not well formed or its QoS is none.
     """
@@ -90,13 +90,12 @@ class AccessRules:
         denying = self._denials_for(values)
         if not filled and not denying:
             return self._shared
-        return _ClientAccess(
-            self._publish.joined([_Forest((denying[Action.PUBLISH],))] if denying else ()),
-            self._receive.joined([_Forest((denying[Action.RECEIVE],))] if denying else ()),
-            self._subscribe.joined([_Forest((denying[Action.SUBSCRIBE],))] if denying else ()),
-            filled,
-            self._checks_subscriptions,
-        )
+        publish, receive, subscribe = self._publish, self._receive, self._subscribe
+        if denying:
+            publish = publish.joined([_Forest((denying[Action.PUBLISH],))])
+            receive = receive.joined([_Forest((denying[Action.RECEIVE],))])
+            subscribe = subscribe.joined([_Forest((denying[Action.SUBSCRIBE],))])
+        return _ClientAccess(publish, receive, subscribe, filled, self._checks_subscriptions)
 
     def _denials_for(self, values: "_Values") -> "dict[Action, _Tree] | None":
         """The rules that deny and whose placeholders cannot be filled in level by level, with the values as text."""
