@@ -604,5 +604,8 @@ class _Reader:
         if name != plugin:
             self._document.set(("plugins", name, "plugin"), plugin, place)
         self._document.set(("plugins", name, "path"), file, place)
-        if plugin != "access_file":
+        if plugin == "access_file":
+            # What runs with Mosquitto may subscribe to more than it is allowed to receive.
+            self._document.set(("plugins", name, "mosquitto_subscriptions"), True, place)
+        else:
             self._document.secret_files.append((self._folder / file, place, place.name or name))

@@ -119,7 +119,7 @@ def test_files_become_plugins(tmp_path: Path) -> None:
     plugins = loaded(directive(tmp_path, text)).settings.plugins
     assert [(plugin.name, dict(plugin.options)) for plugin in plugins] == [
         ("password_file", {"path": "/a/passwd"}),
-        ("access_file", {"path": "/a/acl"}),
+        ("access_file", {"path": "/a/acl", "mosquitto_subscriptions": True}),
     ]
 
 
