@@ -124,12 +124,18 @@ def _holders(tables: AccessTables) -> Iterator[_Holder]:
         yield _Holder(("groups", name), _OF_GROUPS, group)
 
 
-def _unknown_roles(tables: AccessTables) -> Iterator[tuple[KeyPath, str]]:
-    """Where a role is named that there is not, and what to say of it."""
+def _mistakes(tables: AccessTables) -> Iterator[tuple[KeyPath, str]]:
+    """What is right by itself and wrong in its place: where, and what to say of it."""
     for holder in _holders(tables):
         for index, role in enumerate(holder.table.roles):
             if role not in tables.roles:
                 yield (*holder.path, "roles", index), f'no role "{role}" is defined{did_you_mean(role, tables.roles)}'
+    for index, rule in enumerate(tables.anonymous.rules):
+        if "%u" in rule.topic:
+            yield (
+                ("anonymous", "rules", index),
+                "%u: these clients have no user name, the rule would never count",
+            )
 
 
 def _has_rules(tables: AccessTables) -> bool:
@@ -250,9 +256,9 @@ class AccessFile:
         ] = False
 
         def __post_init__(self) -> None:
-            unknown = [f"{_key_text(key)}: {text}" for key, text in _unknown_roles(self)]
-            if unknown:
-                raise ValueError("; ".join(unknown))
+            mistakes = [f"{_key_text(key)}: {text}" for key, text in _mistakes(self)]
+            if mistakes:
+                raise ValueError("; ".join(mistakes))
             if self.path is None and not _has_rules(self):
                 raise ValueError(
                     'no rule for anybody: expected "path", or rules in "users", "groups", "anonymous" or "everybody"'
@@ -314,7 +320,7 @@ def _read_toml(path: Path, book: _RuleBook) -> None:
         tables, positions = read_table_file(path, AccessTables)
     except ConfigError as error:
         raise PluginError(str(error)) from None
-    problems = [positions.problem(key, text) for key, text in _unknown_roles(tables)]
+    problems = [positions.problem(key, text) for key, text in _mistakes(tables)]
     if problems:
         raise PluginError("\n".join(problem.line("error") for problem in problems))
     if not _has_rules(tables):

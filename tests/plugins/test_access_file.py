@@ -430,6 +430,10 @@ TOML_ERRORS = [
             '8: error: groups.one.roles[0]: no role "writer" is defined',
         ],
     ),
+    (
+        "[anonymous]\nrules = [{topic = 'a/%u', allow = ['publish']}]",
+        ["2: error: anonymous.rules[0]: %u: these clients have no user name, the rule would never count"],
+    ),
     ("[groups.one]\nroles = []", ['1: error: groups.one: "members" is missing: expected an array']),
     ("[users.ann\n", ["1: error: not TOML: Expected ']' at the end of a table declaration (column 11)"]),
 ]
