@@ -18,6 +18,8 @@ _USER_NAME: Final = "%u"
 
 _QOS_MAX: Final = 2
 
+_LONGEST_SHOWN: Final = 60
+
 
 def check_rule(rule: Rule) -> None:
     """Return if the rule can be one. ValueError where its filter is not well formed or its QoS is none; the fault of
@@ -26,7 +28,9 @@ def check_rule(rule: Rule) -> None:
     try:
         check_topic_filter(rule.topic_filter)
     except PacketError as error:
-        raise ValueError(f"{where}{rule.topic_filter!a} is no topic filter: {error}") from None
+        text = rule.topic_filter
+        shown = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+        raise ValueError(f"{where}{shown!a} is no topic filter: {error}") from None
     if not 0 <= rule.qos_max <= _QOS_MAX:
         raise ValueError(f"{where}the highest QoS is {rule.qos_max}: expected 0, 1 or 2")
 
