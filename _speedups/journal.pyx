@@ -26,7 +26,7 @@ cdef class Journal:
     to it are no longer read from.
     """
 
-    def __init__(self, dict kinds not None, wake not None, size_t waiting_max_bytes=67_108_864):
+    def __init__(self, kinds not None, wake not None, size_t waiting_max_bytes=67_108_864):
         self._operations = []
         self._wake = wake
         self._waiting_max_bytes = waiting_max_bytes

@@ -16,6 +16,7 @@ from noctule.core.origin import Origin
 from noctule.core.state import State, make_state, plane_limits
 from noctule.handlers.connection import last_packet
 from noctule.handlers.dispatch import Dispatcher
+from noctule.handlers.keeping import Keeping, open_store
 from noctule.handlers.plugin_broker import PluginBroker
 from noctule.handlers.rejudging import Rejudging
 from noctule.hooks.answers import Deny, PluginError, Service
@@ -26,6 +27,7 @@ from noctule.net.clock import Clock
 from noctule.net.listeners import Acceptor, open_listeners, url_of
 from noctule.net.streams import Streams
 from noctule.protocol.reason_codes import ReasonCode
+from noctule.storage.store import Store, StoreError
 
 #: How long a plugin's service that has failed rests before it is started again: at first, and at most.
 _SERVICE_REST_S: Final = 1.0
@@ -65,6 +67,7 @@ class Broker:
         for hook in self.hooks.add_metrics:
             hook.call(self.metrics)
         self._reloading = trio.Lock()
+        self._keeping: Keeping | None = None
         self._stop_asked = trio.Event()
         self._server_reference: str | None = None
 
@@ -74,6 +77,11 @@ class Broker:
         if self.settings.carrier is not None:
             return self.settings.carrier
         return Carrier.REACTOR if HAS_REACTOR else Carrier.STREAMS
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether state is kept in a store that outlives the process."""
+        return self._keeping is not None
 
     def stop(self, server_reference: str | None = None) -> None:
         """Ask ``run`` to stop: no new connections, DISCONNECT to those there are, then the end.
@@ -101,10 +109,48 @@ class Broker:
         then.
         """
         self._check_entrances()
+        try:
+            self._keeping = await self._open_store()
+            async with trio.open_nursery() as storing:
+                if self._keeping is not None:
+                    storing.start_soon(self._keeping.run)
+                await self._serve(task_status)
+                await self._close_store()
+                storing.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._close_store()
+            self.state.plane.close()
+
+    async def _open_store(self) -> Keeping | None:
+        """The store of the first plugin that has one, opened and restored; None where state is in memory alone.
+
+        PluginError where it refuses.
+        """
+        for hook in self.hooks.open_store:
+            store: Store | None = hook.call(self.settings)
+            if store is None or not store.is_durable:
+                continue
+            try:
+                return await open_store(store, self.state, self._clock)
+            except StoreError as error:
+                raise PluginError(f"plugin {hook.plugin}: {error}") from None
+        return None
+
+    async def _close_store(self) -> None:
+        """Commit what is left; nothing where that has been done."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            await keeping.finish(self.settings.limits.stop_timeout_s)
+
+    async def _serve(self, task_status: trio.TaskStatus[tuple[str, ...]]) -> None:
+        """Listen and serve until ``stop`` is called; every link is closed then."""
         listening: list[tuple[socket.socket, ListenerSettings]] = []
         try:
             for hook in self.hooks.broker_starting:
                 await self._ask_to_start(hook)
+            if len(self.state.sessions) and (self.hooks.load_access or self.hooks.authorize):
+                await self._rejudging.judge_again(list(self.state.sessions))
             for listener in self.settings.listeners:
                 listening += [(bound, listener) for bound in await open_listeners(listener)]
             self.urls = tuple(url_of(bound) for bound, _ in listening)
@@ -136,7 +182,6 @@ class Broker:
                 bound.close()
             for link in list(self.state.links):
                 link.close()
-            self.state.plane.close()
 
     def _check_entrances(self) -> None:
         """PluginError where nobody could ever connect to a listener: it is a mistake of the configuration."""
@@ -243,7 +288,7 @@ class Broker:
         if self.carrier is Carrier.REACTOR:
             from noctule.net.pump import Pump
 
-            pump = Pump(self.state, self._dispatcher, self._clock, self._streams)
+            pump = Pump(self.state, self._dispatcher, self._clock, self._streams, self._keeping)
             connections.start_soon(pump.run)
             return pump.accept
 

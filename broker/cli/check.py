@@ -8,7 +8,7 @@ from noctule.config.loading import load
 from noctule.config.problems import ConfigError
 from noctule.config.toml_text import effective_text
 from noctule.hooks.answers import PluginError
-from noctule.hooks.loading import config_of_plugin, load_plugins
+from noctule.hooks.loading import authenticates, config_of_plugin, load_plugins
 from noctule.hooks.table import make_table
 
 
@@ -28,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(arguments: argparse.Namespace) -> int:
     """Check. 0: it can be used, there may be warnings; 3: it cannot."""
     try:
-        loaded = load(arguments.config, config_of_plugin=config_of_plugin)
+        loaded = load(arguments.config, config_of_plugin=config_of_plugin, authenticates=authenticates)
     except ConfigError as error:
         print_problems(error.warnings, "warning")
         print_problems(error.problems, "error")

@@ -20,9 +20,9 @@ from noctule.config.loading import Loaded, load
 from noctule.config.log import LogLevel
 from noctule.config.problems import ConfigError, Place, Positions
 from noctule.config.safety import closed_listeners
-from noctule.config.settings import Carrier, ListenerSettings, Settings
+from noctule.config.settings import Carrier, Durability, ListenerSettings, Settings
 from noctule.hooks.answers import PluginError
-from noctule.hooks.loading import config_of_plugin
+from noctule.hooks.loading import authenticates, config_of_plugin, data_directory, with_store
 from noctule.net.listeners import ListenError
 
 #: What has the configuration read again.
@@ -47,6 +47,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=_address,
         help="listen there, in place of what is configured or 127.0.0.1:1883; may be given more than once; port 0: "
         "the system chooses",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIRECTORY",
+        type=Path,
+        help="keep state there, in place of what is configured; a directory belongs to one broker at a time",
+    )
+    parser.add_argument(
+        "--durability",
+        choices=[level.value for level in Durability],
+        help="where state must be before it is acknowledged: on disk (default), handed to the system (os), or nowhere",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log each connection too")
     parser.add_argument(
@@ -73,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     3: the configuration cannot be used.
     """
     try:
-        loaded = load(arguments.config, config_of_plugin=config_of_plugin)
+        loaded = load(arguments.config, config_of_plugin=config_of_plugin, authenticates=authenticates)
         settings = _with_arguments(loaded, arguments)
     except ConfigError as error:
         print_problems(error.warnings, "warning")
@@ -90,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         _logger.warning("%s: %s", warning.place, warning)
     try:
+        settings = with_store(settings)
         broker = Broker(settings)
     except PluginError as error:
         print(f"noctule: not started: {error}", file=sys.stderr)
@@ -112,6 +124,10 @@ def _with_arguments(loaded: Loaded, arguments: argparse.Namespace) -> Settings:
     settings = loaded.settings
     if arguments.carrier:
         settings = replace(settings, carrier=Carrier(arguments.carrier))
+    if arguments.data is not None:
+        settings = replace(settings, data_directory=arguments.data)
+    if arguments.durability:
+        settings = replace(settings, durability=Durability(arguments.durability))
     if arguments.verbose:
         settings = replace(settings, log=replace(settings.log, level=LogLevel.DEBUG))
     if arguments.listen:
@@ -188,8 +204,8 @@ async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
     """Read the configuration again and put it into effect, as a whole or not at all; the log says which, and why."""
     _logger.info("Reading the configuration again.")
     try:
-        loaded = load(arguments.config, config_of_plugin=config_of_plugin)
-        settings = _with_arguments(loaded, arguments)
+        loaded = load(arguments.config, config_of_plugin=config_of_plugin, authenticates=authenticates)
+        settings = with_store(_with_arguments(loaded, arguments))
         changes = await broker.reload(settings)
     except ConfigError as error:
         for problem in (*error.warnings, *error.problems):
@@ -222,7 +238,10 @@ def _announce(broker: Broker, urls: tuple[str, ...], sources: tuple[Path, ...]) 
         who = "open to users that are known, or to anybody (allow_anonymous of its listener)"
     for url in urls:
         _logger.info("Listening on %s, %s", url, who)
-    _logger.info("State is in memory: sessions and retained messages end with this process")
+    if broker.is_durable:
+        _logger.info("State is kept in %s (durability %s)", data_directory(settings), settings.durability.value)
+    else:
+        _logger.info("State is in memory: sessions and retained messages end with this process")
     if all(listener.is_local for listener in settings.listeners):
         _logger.info("Only this machine can connect. To let others in: noctule run --listen 0.0.0.0:1883")
     elif any(anonymous):

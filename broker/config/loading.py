@@ -19,6 +19,9 @@ from noctule.config.settings import PluginSettings, Settings
 #: instead, where no such plugin is installed.
 ConfigOfPlugin = Callable[[str], "type[Any] | None"]
 
+#: Whether a plugin may decide on who connects.
+Authenticates = Callable[[str], bool]
+
 _TOML_LINE: Final = re.compile(r"\s*(\[|[A-Za-z0-9_.\"'-]+\s*=)")
 
 #: Directives that any mosquitto.conf has one of.
@@ -69,12 +72,13 @@ def load(
     *,
     environment: Mapping[str, str] | None = None,
     config_of_plugin: ConfigOfPlugin = no_plugins,
+    authenticates: Authenticates = lambda _: True,
 ) -> Loaded:
     """The configuration of a TOML file or a mosquitto.conf (None: of no file), with the environment on top.
 
     ConfigError, with every problem there is, where it cannot be used.
     """
-    examined = examine(path, environment=environment, config_of_plugin=config_of_plugin)
+    examined = examine(path, environment=environment, config_of_plugin=config_of_plugin, authenticates=authenticates)
     problems = examined.problems + examined.not_yet
     if problems or examined.settings is None:
         raise ConfigError(_in_order(problems, examined.document), examined.warnings)
@@ -106,6 +110,7 @@ def examine(
     *,
     environment: Mapping[str, str] | None = None,
     config_of_plugin: ConfigOfPlugin = no_plugins,
+    authenticates: Authenticates = lambda _: True,
 ) -> Examined:
     """Read and check; never raises for what the files say."""
     document = Document()
@@ -117,7 +122,7 @@ def examine(
     values = dict(document.values)
     tables = values.pop("plugins", {})
     checker = _SettingsChecker(positions)
-    plugins = _plugins(tables, checker, config_of_plugin, positions)
+    plugins = _plugins(tables, checker, config_of_plugin, authenticates, positions)
     settings = checker.group(values, Settings, ())
     problems = document.problems + checker.problems
     if not checker.problems:
@@ -175,7 +180,11 @@ def _with_folder(plugin: str, source: str) -> str:
 
 
 def _plugins(
-    tables: object, checker: Checker, config_of_plugin: ConfigOfPlugin, positions: Positions
+    tables: object,
+    checker: Checker,
+    config_of_plugin: ConfigOfPlugin,
+    authenticates: Authenticates,
+    positions: Positions,
 ) -> tuple[PluginSettings, ...]:
     if isinstance(tables, EnvironmentText):
         tables = {name.strip(): {} for name in tables.split(",") if name.strip()}
@@ -210,5 +219,5 @@ def _plugins(
             checker.unsafe += inner.unsafe
             checker.secret_files += inner.secret_files
             checker.secrets += inner.secrets
-        found.append(PluginSettings(name, str(plugin), options, below, typed))
+        found.append(PluginSettings(name, str(plugin), options, below, typed, authenticates(plugin)))
     return tuple(found)

@@ -13,7 +13,7 @@ _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 def closed_listeners(settings: Settings, positions: Positions) -> list[Problem]:
     """The listeners that nobody could pass: no plugin decides on user names, and none are not let in."""
-    if settings.plugins:
+    if any(plugin.authenticates for plugin in settings.plugins):
         return []
     found = []
     for index, listener in enumerate(settings.listeners):

@@ -156,9 +156,8 @@ class ListenerSettings:
     durability: Annotated[
         Durability | None,
         Option(
-            "As the option of this name for all listeners, for this one.",
-            later="a store on disk",
-            later_values=(Durability.DISK.value, Durability.OS.value),
+            "As the option of this name for all listeners, for this one: what acknowledgements to its clients wait "
+            "for. memory: their sessions are not kept either.",
             example='"memory"',
         ),
     ] = None
@@ -376,6 +375,9 @@ class PluginSettings:
     #: The same as the plugin's own type; None where it has none.
     config: object = field(default=None, compare=False)
 
+    #: Whether it may decide on who connects.
+    authenticates: bool = True
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -427,8 +429,8 @@ class Settings:
     allow_anonymous: Annotated[
         bool | None,
         Option(
-            "Whether clients without a user name are let in; not set: only where no plugin is configured, and only "
-            "from this machine.",
+            "Whether clients without a user name are let in; not set: only where no plugin decides on who connects, "
+            "and only from this machine.",
             example="false",
         ),
     ] = None
@@ -437,11 +439,18 @@ class Settings:
         Option(
             "Where state must be before it is acknowledged: disk survives a loss of power, os the end of the process, "
             "memory neither.",
-            later="a store on disk",
-            later_values=(Durability.DISK.value, Durability.OS.value),
             needs_restart=True,
         ),
-    ] = Durability.MEMORY
+    ] = Durability.DISK
+    data_directory: Annotated[
+        Path | None,
+        Option(
+            "Where state is kept; not set: /var/lib/noctule for root, otherwise noctule in $XDG_STATE_HOME or in "
+            "~/.local/state. A store plugin may have its own.",
+            needs_restart=True,
+            example='"/var/lib/noctule"',
+        ),
+    ] = None
     pid_file: Annotated[
         Path | None,
         Option(
@@ -458,4 +467,4 @@ class Settings:
         for said in (listener.allow_anonymous, self.allow_anonymous):
             if said is not None:
                 return said
-        return listener.is_local and not self.plugins
+        return listener.is_local and not any(plugin.authenticates for plugin in self.plugins)

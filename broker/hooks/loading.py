@@ -7,14 +7,17 @@ file. Nothing is loaded because it happens to be installed.
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from noctule.config.settings import PluginSettings
+from noctule.config.problems import Positions
+from noctule.config.settings import Durability, PluginSettings, Settings
 from noctule.hooks.answers import PluginError
 from noctule.hooks.table import Plugin
 
@@ -52,6 +55,43 @@ def config_of_plugin(name: str) -> type[Any] | None:
     found = _find(name)
     config = getattr(found.factory, "Config", None)
     return config if isinstance(config, type) else None
+
+
+def authenticates(name: str) -> bool:
+    """Whether a plugin may decide on who connects; True also where nobody knows, since then nobody is let in."""
+    try:
+        factory = _find(name).factory
+    except LookupError:
+        return True
+    return any(hasattr(factory, hook) for hook in ("authenticate", "add_authentication_methods"))
+
+
+def with_store(settings: Settings) -> Settings:
+    """The settings with a store in SQLite, where state is to be kept and none of the plugins has a store.
+
+    PluginError where a plugin cannot be had.
+    """
+    if settings.durability is Durability.MEMORY:
+        return settings
+    for plugin in settings.plugins:
+        try:
+            if hasattr(_find(plugin.plugin).factory, "open_store"):
+                return settings
+        except LookupError as error:
+            raise PluginError(f"plugin {plugin.name}: {error.args[0]}") from None
+    config = _find("sqlite_store").factory.Config(path=data_directory(settings))
+    store = PluginSettings("sqlite_store", "sqlite_store", {}, Positions({}), config, authenticates=False)
+    return replace(settings, plugins=(*settings.plugins, store))
+
+
+def data_directory(settings: Settings) -> Path:
+    """Where state is kept, where a store plugin does not say otherwise."""
+    if settings.data_directory is not None:
+        return settings.data_directory
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/noctule")
+    state = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "noctule"
 
 
 def load_plugins(wanted: Iterable[PluginSettings]) -> tuple[Plugin, ...]:

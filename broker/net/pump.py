@@ -10,6 +10,7 @@ from noctule.config.settings import ListenerSettings
 from noctule.core.origin import Origin
 from noctule.core.state import State
 from noctule.handlers.dispatch import Dispatcher
+from noctule.handlers.keeping import Keeping
 from noctule.net.clock import Clock
 from noctule.net.listeners import Acceptor
 from noctule.net.streams import Streams
@@ -23,12 +24,26 @@ _MOMENTS_S = 0.02
 class Pump:
     """Carries plain sockets through the epoll reactor."""
 
-    def __init__(self, state: State, dispatcher: Dispatcher, clock: Clock, streams: Streams) -> None:
+    def __init__(
+        self,
+        state: State,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        streams: Streams,
+        keeping: Keeping | None = None,
+    ) -> None:
         self._state = state
         self._dispatcher = dispatcher
         self._clock = clock
         self._streams = streams
         self._reactor = Reactor(state.plane, _log_error)
+        self._keeping = keeping
+        if keeping is not None:
+            keeping.end_turn_soon = self._end_turn_soon
+
+    def _end_turn_soon(self) -> None:
+        """Somebody else waits for this thread."""
+        self._reactor.yield_soon = True
 
     def _adopt(self, connected: socket.socket, peer: str, origin: Origin) -> None:
         """Take over a socket accepted in a turn. OSError where the system refuses to watch it: it is closed then."""
@@ -74,7 +89,8 @@ class Pump:
                 else:
                     await wait_readable(fd)
                 # Counting who waits takes longer the more streams there are, and the answer is known then.
-                has_more = turn(current_time(), not self._streams.count and _is_alone())
+                is_committing = self._keeping is not None and self._keeping.is_committing
+                has_more = turn(current_time(), not is_committing and not self._streams.count and _is_alone())
                 reconsider()
         finally:
             reactor.close()
