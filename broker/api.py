@@ -7,6 +7,21 @@ from typing import Final
 
 import pluggy
 from noctule._speedups.message import Message
+from noctule.auth.login_cache import LoginCache
+from noctule.auth.password_file import PasswordEntry, PasswordFileError, Passwords, read_passwords
+from noctule.auth.password_file_changes import replace_hash
+from noctule.auth.password_hashes import (
+    ARGON2_LANES_MAX,
+    ARGON2_MEMORY_MAX_KIB,
+    ARGON2_WORK_MAX_KIB,
+    Argon2Parameters,
+    HashingError,
+    PasswordHash,
+    blank_argon2_hash,
+    blank_hash,
+    is_weaker,
+    make_hash,
+)
 from noctule.config.options import Duration, Option, Secret, Size
 from noctule.config.problems import ConfigError, KeyPath, Place, Positions, Problem, did_you_mean
 from noctule.config.settings import ListenerSettings, Settings
@@ -62,10 +77,14 @@ from noctule.storage.store import Store, StoreError, StoreFailedError, StoreFull
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 __all__ = [
+    "ARGON2_LANES_MAX",
+    "ARGON2_MEMORY_MAX_KIB",
+    "ARGON2_WORK_MAX_KIB",
     "Access",
     "AccessRules",
     "Action",
     "Allow",
+    "Argon2Parameters",
     "AuthContinue",
     "AuthRefused",
     "AuthStep",
@@ -90,13 +109,19 @@ __all__ = [
     "Duration",
     "Exchange",
     "Gauge",
+    "HashingError",
     "KeyPath",
     "ListenerSettings",
+    "LoginCache",
     "MemoryStore",
     "Message",
     "Metrics",
     "Operation",
     "Option",
+    "PasswordEntry",
+    "PasswordFileError",
+    "PasswordHash",
+    "Passwords",
     "Place",
     "PluginError",
     "Positions",
@@ -122,8 +147,14 @@ __all__ = [
     "StoreReader",
     "Subscription",
     "Verdict",
+    "blank_argon2_hash",
+    "blank_hash",
     "check_rule",
     "did_you_mean",
     "hookimpl",
+    "is_weaker",
+    "make_hash",
+    "read_passwords",
     "read_table_file",
+    "replace_hash",
 ]

@@ -1,0 +1,502 @@
+"""Users and their passwords from a file, as mosquitto_passwd and ``noctule passwd`` write it.
+
+What a stranger sees is the same whether there is a user or not: the answer, and the work before it. Hashing happens in
+threads, as many as there are workers; who has logged in is remembered for a while, so that many clients that return at
+once cost none.
+"""
+
+import hmac
+import logging
+import os
+import secrets
+from bisect import bisect_right
+from collections import Counter as Counting
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Annotated, Final
+
+import trio
+from noctule.api import (
+    ARGON2_LANES_MAX,
+    ARGON2_MEMORY_MAX_KIB,
+    ARGON2_WORK_MAX_KIB,
+    Allow,
+    Argon2Parameters,
+    Broker,
+    Client,
+    Counter,
+    Credentials,
+    Deny,
+    Duration,
+    HashingError,
+    LoginCache,
+    Metrics,
+    Option,
+    PasswordEntry,
+    PasswordFileError,
+    PasswordHash,
+    Passwords,
+    PluginError,
+    ReasonCode,
+    Service,
+    Settings,
+    Size,
+    blank_argon2_hash,
+    blank_hash,
+    hookimpl,
+    is_weaker,
+    make_hash,
+    read_passwords,
+    replace_hash,
+)
+
+_KIB: Final = 1024
+_DEFAULT: Final = Argon2Parameters()
+
+#: Passwords that wait to be hashed anew. What is too much is left for the next login.
+_REHASHES_MAX: Final = 64
+
+#: Clients that have the right password and are not let in yet, and how long that may take: much longer than
+#: ``connect_timeout``. Those that never are let in are only forgotten when there are too many.
+_ENTERING_MAX: Final = 65_536
+_ENTERING_S: Final = 60.0
+
+_logger: Final = logging.getLogger("noctule.plugins.password_file")
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordFileConfig:
+    """The options of ``[plugins.password_file]``."""
+
+    path: Annotated[
+        Path,
+        Option(
+            "The file with the users, as mosquitto_passwd or `noctule passwd` writes it.",
+            is_secret_file=True,
+            example='"/etc/noctule/passwd"',
+        ),
+    ]
+    workers: Annotated[
+        int | None,
+        Option(
+            "Passwords that are hashed at once, each in a thread; not set: as many as there are processors, but one.",
+            minimum=1,
+            maximum=64,
+            example="2",
+        ),
+    ] = None
+    waiting_max: Annotated[
+        int,
+        Option(
+            "Logins that wait for a worker; those beyond are refused (server busy) and may try again.",
+            key="max_waiting",
+            minimum=0,
+            unsafe_above=10_000,
+        ),
+    ] = 256
+    cache_size: Annotated[
+        int,
+        Option(
+            "Logins that are remembered, so that who returns is not hashed again; 0: none.",
+            minimum=0,
+            unsafe_above=1_000_000,
+        ),
+    ] = 10_000
+    cache_lifetime_s: Annotated[
+        Duration, Option("How long a login is remembered.", key="cache_lifetime", unsafe_above=7 * 86_400)
+    ] = 3_600.0
+    rehash_on_login: Annotated[
+        bool,
+        Option(
+            "Write the hash of who logs in anew, as argon2id, where it is weaker than the options below ask for. The "
+            "broker needs the right to write to the file and its folder."
+        ),
+    ] = False
+    argon2_memory: Annotated[
+        Size,
+        Option(
+            "Memory of an argon2id hash that is written.",
+            minimum=8 * _KIB,
+            maximum=ARGON2_MEMORY_MAX_KIB * _KIB,
+        ),
+    ] = _DEFAULT.memory_kib * _KIB
+    argon2_passes: Annotated[int, Option("Passes over that memory.", minimum=1, maximum=ARGON2_WORK_MAX_KIB // 8)] = (
+        _DEFAULT.passes
+    )
+    argon2_lanes: Annotated[
+        int, Option("Lanes of an argon2id hash that is written.", minimum=1, maximum=ARGON2_LANES_MAX)
+    ] = _DEFAULT.lanes
+
+    def __post_init__(self) -> None:
+        _ = self.argon2  # ValueError where the three do not go together
+
+    @property
+    def argon2(self) -> Argon2Parameters:
+        """What a hash that is written is to be."""
+        return Argon2Parameters(self.argon2_memory // _KIB, self.argon2_passes, self.argon2_lanes)
+
+    @property
+    def workers_now(self) -> int:
+        """How many workers that is on this machine."""
+        if self.workers is not None:
+            return self.workers
+        return max(1, len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else 1)
+
+
+class PasswordFile:
+    """The plugin. PluginError where the file cannot be used, with all that is wrong with it."""
+
+    Config = PasswordFileConfig
+
+    def __init__(self, config: PasswordFileConfig) -> None:
+        self._config = config
+        self._limiter = trio.CapacityLimiter(config.workers_now)
+        self._cache = LoginCache(config.cache_size, config.cache_lifetime_s)
+        self._comparisons: dict[bytes, _Comparison] = {}
+        self._logins = _Logins()
+
+        self._entries: dict[str, PasswordEntry] = {}
+        #: The count of reloads when a user's line came or became another; not in it: it was there at the start.
+        self._changed_in: dict[str, int] = {}
+        self._reloads = 0
+        #: The hash that a user's had before we wrote another one for the same password.
+        self._rehashed: dict[str, str] = {}
+        self._unknown = _UnknownUsers(config.argon2)
+
+        self._to_rehash, self._rehashes = trio.open_memory_channel[_Rehash](_REHASHES_MAX)
+        #: Held while file and memory say different things, and while the file is read.
+        self._writing = trio.Lock()
+        self._rehash_limiter = trio.CapacityLimiter(1)
+
+        self.add_metrics(Metrics())  # its own until the broker has one
+
+        self._take(_read(config.path))
+
+    # --- hooks -------------------------------------------------------------------------------
+
+    @hookimpl
+    async def authenticate(self, client: Client, credentials: Credentials) -> Allow | Deny | None:
+        """Whether the password is the user's. None for a client without user name: this plugin knows nothing of it."""
+        user_name, password = credentials.user_name, credentials.password
+        if user_name is None:
+            return None
+        if password is None:
+            return Deny("a user name without a password")
+        try:
+            entry = await self._find(user_name, password)
+        except _BusyError:
+            self._refused_busy.add()
+            return Deny("too many logins wait for a worker", ReasonCode.SERVER_BUSY)
+        except HashingError as error:
+            _logger.error("A password could not be compared: %s", error)
+            return Deny("no memory to compare the password", ReasonCode.SERVER_BUSY)
+        if entry is None:
+            known = user_name in self._entries
+            return Deny("a wrong password" if known else "an unknown user")
+        if not self._logins.enter(client, self._changed_in.get(user_name, 0), trio.current_time()):
+            self._refused_busy.add()
+            return Deny("too many clients are about to be let in", ReasonCode.SERVER_BUSY)
+        self._consider_rehash(entry, password)
+        return Allow()
+
+    @hookimpl
+    def client_connected(self, client: Client) -> None:
+        """The client is in: what it logged in with is known as long as it is."""
+        self._logins.connect(client)
+
+    @hookimpl
+    def client_disconnected(self, client: Client, reason: str) -> None:  # noqa: ARG002
+        """It is gone."""
+        self._logins.disconnect(client)
+
+    @hookimpl
+    def recheck(self, client: Client) -> Deny | None:
+        """Deny for a client whose user is gone, or has another password now. None for those let in by another."""
+        logged_in = self._logins.find(client)
+        if logged_in is None or client.user_name is None:
+            return None
+        if client.user_name not in self._entries:
+            return Deny("the user is not in the password file any more")
+        if self._changed_in.get(client.user_name, 0) != logged_in:
+            return Deny("the user's line in the password file has changed")
+        return None
+
+    @hookimpl
+    async def prepare_reload(self, config: PasswordFileConfig, settings: Settings) -> Callable[[], None]:  # noqa: ARG002
+        """Read the file again, all of it or PluginError; what comes back takes it over."""
+        async with self._writing:
+            # Reading changes nothing, so a reload that is given up may leave the thread to itself.
+            passwords = await trio.to_thread.run_sync(_read, config.path, abandon_on_cancel=True)
+
+        def apply() -> None:
+            self._config = config
+            self._limiter.total_tokens = config.workers_now
+            self._cache.resize(config.cache_size, config.cache_lifetime_s)
+            self._reloads += 1
+            self._take(passwords)
+
+        return apply
+
+    @hookimpl
+    def add_services(self, broker: Broker) -> Sequence[Service]:  # noqa: ARG002
+        """The task that writes hashes anew."""
+        return (Service(f"hashes of {self._config.path}", self._rehash),)
+
+    @hookimpl
+    def add_metrics(self, metrics: Metrics) -> None:
+        """How much was hashed. Several password files count together."""
+        self._hashed = _counter(metrics, "password_file_hashes_total", "Passwords that were hashed to be compared.")
+        self._remembered = _counter(
+            metrics, "password_file_remembered_total", "Logins that needed no hashing: the same one was remembered."
+        )
+        self._refused_busy = _counter(
+            metrics, "password_file_busy_total", "Logins refused because too many others were waiting."
+        )
+
+    # --- comparing -------------------------------------------------------------------------------
+
+    async def _find(self, user_name: str, password: bytes) -> PasswordEntry | None:
+        """The entry that this is the password of; None where there is none. As much work in both cases.
+
+        _BusyError and HashingError where it cannot be told.
+        """
+        while True:
+            entry, changed_in = self._entries.get(user_name), self._changed_in.get(user_name)
+            stored = self._unknown.hash_of(user_name) if entry is None else entry.hash
+            token = self._cache.token(user_name, password, "" if entry is None else entry.hash_text)
+            is_remembered = self._cache.has(token, trio.current_time())
+            if is_remembered:
+                self._remembered.add()
+            matches = is_remembered or await self._compare(token, stored, password)
+            current = self._entries.get(user_name)
+            if (current is None) is not (entry is None) or self._changed_in.get(user_name) != changed_in:
+                continue  # a reload came in between: what was found counts no more
+            if not matches or entry is None:
+                return None
+            if not is_remembered:
+                self._cache.add(token, trio.current_time())
+            return current
+
+    async def _compare(self, token: bytes, stored: PasswordHash, password: bytes) -> bool:
+        """Whether the hash is the password's. The same one asked for by many at once is computed once."""
+        while (running := self._comparisons.get(token)) is not None:
+            await running.done.wait()
+            if running.matches is not None:
+                return running.matches
+        if len(self._comparisons) >= self._config.workers_now + self._config.waiting_max:
+            raise _BusyError
+        running = self._comparisons[token] = _Comparison()
+        try:
+            # A client that goes, or a deadline, ends the wait and not the thread. That does no harm: it changes
+            # nothing, is soon done, and keeps its place among the workers until it is.
+            running.matches = await trio.to_thread.run_sync(
+                stored.matches, password, abandon_on_cancel=True, limiter=self._limiter
+            )
+        finally:
+            # Without a result those who wait for it try themselves, one after the other.
+            del self._comparisons[token]
+            running.done.set()
+        self._hashed.add()
+        return running.matches
+
+    # --- what the file says -------------------------------------------------------------------------
+
+    def _take(self, passwords: Passwords) -> None:
+        """Go by this from now on."""
+        before, entries = self._entries, dict(passwords.entries)
+        for user_name, entry in entries.items():
+            known = before.get(user_name)
+            if known is None or entry.hash_text not in (known.hash_text, self._rehashed.get(user_name)):
+                if self._reloads:
+                    self._changed_in[user_name] = self._reloads
+                self._rehashed.pop(user_name, None)
+            elif entry.hash_text != known.hash_text:
+                entries[user_name] = known  # read before we wrote it anew, and the same password
+        for forgotten in (self._changed_in, self._rehashed):
+            for user_name in forgotten.keys() - entries.keys():
+                del forgotten[user_name]
+        self._entries = entries
+        self._unknown = _UnknownUsers(self._config.argon2, entries.values(), self._unknown.secret)
+        for number in passwords.ignored_lines:
+            _logger.warning("%s:%d: not looked at: it has no ':', and no '#' in front.", self._config.path, number)
+
+    # --- hashes that are written anew -----------------------------------------------------------------
+
+    def _consider_rehash(self, entry: PasswordEntry, password: bytes) -> None:
+        if self._config.rehash_on_login and is_weaker(entry.hash, self._config.argon2):
+            with suppress(trio.WouldBlock):  # then with the next login
+                self._to_rehash.send_nowait(_Rehash(entry.user_name, entry.hash_text, password))
+
+    async def _rehash(self) -> None:
+        """Write the hashes anew that ``authenticate`` has asked for, one after the other."""
+        async for wanted in self._rehashes:
+            async with self._writing:
+                entry = self._entries.get(wanted.user_name)
+                if entry is None or entry.hash_text != wanted.hash_text:
+                    continue  # done already, or another password meanwhile
+                try:
+                    # To its end whatever happens: file and memory are to say the same.
+                    stored = await trio.to_thread.run_sync(
+                        _write_anew, self._config, wanted, limiter=self._rehash_limiter
+                    )
+                except (PasswordFileError, HashingError) as error:
+                    _logger.warning("A hash could not be written anew: %s", error)
+                    continue
+                entry = self._entries.get(wanted.user_name)
+                if stored is not None and entry is not None and entry.hash_text == wanted.hash_text:
+                    self._take_rehashed(entry, stored, wanted.password)
+
+    def _take_rehashed(self, entry: PasswordEntry, stored: PasswordHash, password: bytes) -> None:
+        """The file has another hash of the same password: nobody who is logged in is to notice."""
+        self._rehashed[entry.user_name] = entry.hash_text
+        anew = replace(entry, hash=stored, hash_text=str(stored))
+        self._entries[entry.user_name] = anew
+        self._unknown.replace(entry.hash, stored)
+        self._cache.add(self._cache.token(entry.user_name, password, anew.hash_text), trio.current_time())
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """One that is being computed, and who waits for it."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    matches: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rehash:
+    """A password whose hash is to be written anew."""
+
+    user_name: str
+    hash_text: str = field(repr=False)
+    password: bytes = field(repr=False)
+
+
+class _BusyError(Exception):
+    """Too many wait already."""
+
+
+class _UnknownUsers:
+    """The hashes that are computed for users that are not there.
+
+    A file may have hashes of several kinds, and some take a hundred times as long as others. An unknown user gets the
+    work of one of them by its name, the same one each time, and so that all kinds are as frequent among unknown users
+    as among those of the file: how long the answer takes then does not tell which of the two somebody is.
+    """
+
+    __slots__ = ("_bounds", "_counts", "_default", "_kinds", "secret")
+
+    def __init__(self, default: Argon2Parameters, entries: Iterable[PasswordEntry] = (), secret: bytes = b"") -> None:
+        self.secret = secret or secrets.token_bytes(32)
+        self._default = blank_argon2_hash(default)
+        self._counts: Counting[PasswordHash] = Counting(blank_hash(entry.hash) for entry in entries)
+        self._order()
+
+    def hash_of(self, user_name: str) -> PasswordHash:
+        """The one for a user of this name."""
+        if not self._kinds:
+            return self._default
+        number = int.from_bytes(hmac.digest(self.secret, user_name.encode(), "sha256")[:8], "big")
+        return self._kinds[bisect_right(self._bounds, number % self._bounds[-1])]
+
+    def replace(self, before: PasswordHash, now: PasswordHash) -> None:
+        """One user of the file has another hash."""
+        self._counts[blank_hash(before)] -= 1
+        self._counts[blank_hash(now)] += 1
+        self._order()
+
+    def _order(self) -> None:
+        self._counts = +self._counts
+        self._kinds = list(self._counts)
+        self._bounds = list(accumulate(self._counts.values()))
+
+
+class _Logins:
+    """Which line of its user each client has logged in under, by the count of reloads when that line came.
+
+    Before a client is let in its identifier may not be known; then it is told by its address, listener and user name.
+    Where several have all that in common (a unix socket) the earliest line counts for all of them.
+    """
+
+    __slots__ = ("_connected", "_entering")
+
+    def __init__(self) -> None:
+        self._entering: OrderedDict[tuple[str | None, ...], _Login] = OrderedDict()
+        self._connected: dict[tuple[str | None, ...], _Login] = {}
+
+    def enter(self, client: Client, line: int, now: float) -> bool:
+        """The client's password is right. False where there is no room to remember it."""
+        while len(self._entering) >= _ENTERING_MAX:
+            key, oldest = next(iter(self._entering.items()))
+            if now - oldest.at < _ENTERING_S:
+                return False
+            del self._entering[key]
+        key = (client.peer, client.listener, client.user_name)
+        login = self._entering.setdefault(key, _Login(line, now))
+        login.line = min(login.line, line)
+        login.count += 1
+        login.at = now
+        self._entering.move_to_end(key)
+        return True
+
+    def connect(self, client: Client) -> None:
+        """The client is let in; it does nothing for one that was let in by another."""
+        key = (client.peer, client.listener, client.user_name)
+        entering = self._entering.get(key)
+        if entering is None:
+            return
+        entering.count -= 1
+        if entering.count == 0:
+            del self._entering[key]
+        login = self._connected.setdefault((*key, client.client_id), _Login(entering.line, entering.at))
+        login.line = min(login.line, entering.line)
+        login.count += 1
+
+    def disconnect(self, client: Client) -> None:
+        """The client is gone."""
+        key = (client.peer, client.listener, client.user_name, client.client_id)
+        login = self._connected.get(key)
+        if login is not None:
+            login.count -= 1
+            if login.count == 0:
+                del self._connected[key]
+
+    def find(self, client: Client) -> int | None:
+        """The line; None for a client that did not log in here."""
+        key = (client.peer, client.listener, client.user_name)
+        login = self._connected.get((*key, client.client_id)) or self._entering.get(key)
+        return None if login is None else login.line
+
+    def __len__(self) -> int:
+        return len(self._entering) + len(self._connected)
+
+
+@dataclass(slots=True)
+class _Login:
+    line: int
+    at: float
+    count: int = 0
+
+
+def _read(path: Path) -> Passwords:
+    """What the file says. PluginError with all that is wrong with it."""
+    try:
+        return read_passwords(path)
+    except PasswordFileError as error:
+        raise PluginError(str(error)) from None
+
+
+def _write_anew(config: PasswordFileConfig, wanted: _Rehash) -> PasswordHash | None:
+    """Give the user a new hash of the same password in the file; None where it has another one by now."""
+    stored = make_hash(wanted.password, argon2=config.argon2)
+    return stored if replace_hash(config.path, wanted.user_name, wanted.hash_text, stored) else None
+
+
+def _counter(metrics: Metrics, name: str, text: str) -> Counter:
+    """The counter of this name, made if there is none."""
+    found = next((metric for metric in metrics if metric.name == name), None)
+    return found if isinstance(found, Counter) else metrics.counter(name, text)
