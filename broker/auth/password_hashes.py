@@ -236,7 +236,7 @@ def _parse_argon2(text: str) -> Argon2Hash:
     if version != _ARGON2_VERSION:
         raise ValueError(f"argon2 version {version}: expected {_ARGON2_VERSION}")
     parameters = Argon2Parameters(memory_kib, passes, lanes)
-    salt, digest = (_decode_unpadded(part) for part in found.groups()[4:])
+    salt, digest = (_decode(part, is_padded=False) for part in found.groups()[4:])
     _check_salt(salt)
     if not ARGON2_HASH_MIN_BYTES <= len(digest) <= ARGON2_HASH_MAX_BYTES:
         raise ValueError(
@@ -284,20 +284,16 @@ def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _decode(text: str) -> bytes:
+def _decode(text: str, *, is_padded: bool = True) -> bytes:
+    """What base64 says, where it is written as encoders write it: decoders take more, and differ in what."""
+    padded = text if is_padded else text + "=" * (-len(text) % 4)
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(padded, validate=True)
     except binascii.Error:
-        raise ValueError("salt or hash is not base64 with its padding (=)") from None
-
-
-def _decode_unpadded(text: str) -> bytes:
-    if text.endswith("="):
-        raise ValueError("salt or hash has padding (=), which argon2id hashes are written without")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
-        raise ValueError("salt or hash is not base64") from None
+        data = b""
+    if _encode(data) != padded or (not is_padded and text.endswith("=")):
+        raise ValueError(f"salt or hash is not base64 {'with its' if is_padded else 'without'} padding (=)")
+    return data
 
 
 def _sha512(password: bytes, salt: bytes) -> bytes:

@@ -194,7 +194,7 @@ def _may_overwrite(path: Path) -> bool:
 def _ask_password() -> bytes:
     """The password. _RefusedError where the two are not the same, or there is none."""
     if not sys.stdin.isatty():
-        lines = sys.stdin.buffer.read(2 * _PASSWORD_MAX_BYTES + 8).split(b"\n")
+        lines: list[bytes] = sys.stdin.buffer.read(2 * _PASSWORD_MAX_BYTES + 8).split(b"\n")
         first, second = (line.removesuffix(b"\r") for line in [*lines, b""][:2])
         # Scripts made for mosquitto_passwd say it twice, as at a terminal.
         if second and second != first:
