@@ -8,7 +8,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +41,7 @@ class PasswordEntry:
     hash: PasswordHash
 
     #: The hash as it was written.
-    hash_text: str
+    hash_text: str = field(repr=False)
 
     #: The number of its line, from 1.
     line: int

@@ -211,9 +211,16 @@ def test_it_says_that_a_file_was_open_to_others(path: Path, capsys: Output) -> N
 
 def at_terminal(arguments: list[str | Path], answers: list[tuple[bytes, bytes]]) -> tuple[int, bytes]:
     """Run the command at a terminal of its own; ``answers`` are prompts and what is typed then."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execve(sys.executable, [*COMMAND, *map(str, arguments)], ENVIRONMENT)
+    terminal, its_side = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=its_side,
+        stdout=its_side,
+        stderr=its_side,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+    os.close(its_side)
     shown = b""
     waiting = list(answers)
     while True:
@@ -230,8 +237,7 @@ def at_terminal(arguments: list[str | Path], answers: list[tuple[bytes, bytes]])
             os.write(terminal, waiting.pop(0)[1])
     os.close(terminal)
     assert not waiting, f"not asked: {waiting[0][0]!r}"
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), shown
+    return process.wait(DEADLINE_S), shown
 
 
 def test_at_a_terminal(path: Path) -> None:
