@@ -17,11 +17,10 @@ from noctule.auth.password_hashes import (
     Argon2Parameters,
     HashingError,
     PasswordHash,
-    blank_argon2_hash,
-    blank_hash,
     is_weaker,
     make_hash,
 )
+from noctule.auth.unknown_users import UnknownUsers
 from noctule.config.options import Duration, Option, Secret, Size
 from noctule.config.problems import ConfigError, KeyPath, Place, Positions, Problem, did_you_mean
 from noctule.config.settings import ListenerSettings, Settings
@@ -146,6 +145,7 @@ __all__ = [
     "StoreFullError",
     "StoreReader",
     "Subscription",
+    "UnknownUsers",
     "Verdict",
     "blank_argon2_hash",
     "blank_hash",

@@ -5,17 +5,13 @@ threads, as many as there are workers; who has logged in is remembered for a whi
 once cost none.
 """
 
-import hmac
 import logging
+import math
 import os
-import secrets
-from bisect import bisect_right
-from collections import Counter as Counting
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -45,8 +41,7 @@ from noctule.api import (
     Service,
     Settings,
     Size,
-    blank_argon2_hash,
-    blank_hash,
+    UnknownUsers,
     hookimpl,
     is_weaker,
     make_hash,
@@ -59,6 +54,9 @@ _DEFAULT: Final = Argon2Parameters()
 
 #: Passwords that wait to be hashed anew. What is too much is left for the next login.
 _REHASHES_MAX: Final = 64
+
+#: How long nothing is written anew after it has failed: the next one would fail too.
+_REHASH_REST_S: Final = 600.0
 
 #: Clients that have the right password and are not let in yet, and how long that may take: much longer than
 #: ``connect_timeout``. Those that never are let in are only forgotten when there are too many.
@@ -118,6 +116,7 @@ class PasswordFileConfig:
     ] = False
     argon2_memory: Annotated[
         Size,
+        UnknownUsers,
         Option(
             "Memory of an argon2id hash that is written.",
             minimum=8 * _KIB,
@@ -165,12 +164,13 @@ class PasswordFile:
         self._reloads = 0
         #: The hash that a user's had before we wrote another one for the same password.
         self._rehashed: dict[str, str] = {}
-        self._unknown = _UnknownUsers(config.argon2)
+        self._unknown = UnknownUsers(config.argon2)
 
         self._to_rehash, self._rehashes = trio.open_memory_channel[_Rehash](_REHASHES_MAX)
         #: Held while file and memory say different things, and while the file is read.
         self._writing = trio.Lock()
         self._rehash_limiter = trio.CapacityLimiter(1)
+        self._rehash_again_at = -math.inf
 
         self.add_metrics(Metrics())  # its own until the broker has one
 
@@ -192,8 +192,7 @@ class PasswordFile:
             self._refused_busy.add()
             return Deny("too many logins wait for a worker", ReasonCode.SERVER_BUSY)
         except HashingError as error:
-            _logger.error("A password could not be compared: %s", error)
-            return Deny("no memory to compare the password", ReasonCode.SERVER_BUSY)
+            return Deny(f"the password could not be compared: {error}", ReasonCode.SERVER_BUSY)
         if entry is None:
             known = user_name in self._entries
             return Deny("a wrong password" if known else "an unknown user")
@@ -236,6 +235,7 @@ class PasswordFile:
             self._config = config
             self._limiter.total_tokens = config.workers_now
             self._cache.resize(config.cache_size, config.cache_lifetime_s)
+            self._rehash_again_at = -math.inf
             self._reloads += 1
             self._take(passwords)
 
@@ -266,7 +266,8 @@ class PasswordFile:
         """
         while True:
             entry, changed_in = self._entries.get(user_name), self._changed_in.get(user_name)
-            stored = self._unknown.hash_of(user_name) if entry is None else entry.hash
+            unknown = self._unknown.hash_of(user_name)  # also for nothing, so that it takes the same time
+            stored = unknown if entry is None else entry.hash
             token = self._cache.token(user_name, password, "" if entry is None else entry.hash_text)
             is_remembered = self._cache.has(token, trio.current_time())
             if is_remembered:
@@ -287,7 +288,7 @@ class PasswordFile:
             await running.done.wait()
             if running.matches is not None:
                 return running.matches
-        if len(self._comparisons) >= self._config.workers_now + self._config.waiting_max:
+        if len(self._comparisons) >= self._limiter.total_tokens + self._config.waiting_max:
             raise _BusyError
         running = self._comparisons[token] = _Comparison()
         try:
@@ -320,14 +321,21 @@ class PasswordFile:
             for user_name in forgotten.keys() - entries.keys():
                 del forgotten[user_name]
         self._entries = entries
-        self._unknown = _UnknownUsers(self._config.argon2, entries.values(), self._unknown.secret)
-        for number in passwords.ignored_lines:
-            _logger.warning("%s:%d: not looked at: it has no ':', and no '#' in front.", self._config.path, number)
+        hashes = (entry.hash for entry in entries.values())
+        self._unknown = UnknownUsers(self._config.argon2, hashes, self._unknown.secret)
+        if passwords.ignored_lines:
+            first, *others = passwords.ignored_lines
+            also = f" (and {len(others)} more)" if others else ""
+            _logger.warning(
+                "%s:%d: not looked at%s: no ':' in it, and no '#' in front.", self._config.path, first, also
+            )
 
     # --- hashes that are written anew -----------------------------------------------------------------
 
     def _consider_rehash(self, entry: PasswordEntry, password: bytes) -> None:
-        if self._config.rehash_on_login and is_weaker(entry.hash, self._config.argon2):
+        if not self._config.rehash_on_login or trio.current_time() < self._rehash_again_at:
+            return
+        if is_weaker(entry.hash, self._config.argon2):
             with suppress(trio.WouldBlock):  # then with the next login
                 self._to_rehash.send_nowait(_Rehash(entry.user_name, entry.hash_text, password))
 
@@ -338,13 +346,16 @@ class PasswordFile:
                 entry = self._entries.get(wanted.user_name)
                 if entry is None or entry.hash_text != wanted.hash_text:
                     continue  # done already, or another password meanwhile
+                if trio.current_time() < self._rehash_again_at:
+                    continue
                 try:
                     # To its end whatever happens: file and memory are to say the same.
                     stored = await trio.to_thread.run_sync(
                         _write_anew, self._config, wanted, limiter=self._rehash_limiter
                     )
                 except (PasswordFileError, HashingError) as error:
-                    _logger.warning("A hash could not be written anew: %s", error)
+                    self._rehash_again_at = trio.current_time() + _REHASH_REST_S
+                    _logger.warning("No hash is written anew for %.0f s: %s", _REHASH_REST_S, error)
                     continue
                 entry = self._entries.get(wanted.user_name)
                 if stored is not None and entry is not None and entry.hash_text == wanted.hash_text:
@@ -378,41 +389,6 @@ class _Rehash:
 
 class _BusyError(Exception):
     """Too many wait already."""
-
-
-class _UnknownUsers:
-    """The hashes that are computed for users that are not there.
-
-    A file may have hashes of several kinds, and some take a hundred times as long as others. An unknown user gets the
-    work of one of them by its name, the same one each time, and so that all kinds are as frequent among unknown users
-    as among those of the file: how long the answer takes then does not tell which of the two somebody is.
-    """
-
-    __slots__ = ("_bounds", "_counts", "_default", "_kinds", "secret")
-
-    def __init__(self, default: Argon2Parameters, entries: Iterable[PasswordEntry] = (), secret: bytes = b"") -> None:
-        self.secret = secret or secrets.token_bytes(32)
-        self._default = blank_argon2_hash(default)
-        self._counts: Counting[PasswordHash] = Counting(blank_hash(entry.hash) for entry in entries)
-        self._order()
-
-    def hash_of(self, user_name: str) -> PasswordHash:
-        """The one for a user of this name."""
-        if not self._kinds:
-            return self._default
-        number = int.from_bytes(hmac.digest(self.secret, user_name.encode(), "sha256")[:8], "big")
-        return self._kinds[bisect_right(self._bounds, number % self._bounds[-1])]
-
-    def replace(self, before: PasswordHash, now: PasswordHash) -> None:
-        """One user of the file has another hash."""
-        self._counts[blank_hash(before)] -= 1
-        self._counts[blank_hash(now)] += 1
-        self._order()
-
-    def _order(self) -> None:
-        self._counts = +self._counts
-        self._kinds = list(self._counts)
-        self._bounds = list(accumulate(self._counts.values()))
 
 
 class _Logins:

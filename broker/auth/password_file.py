@@ -6,13 +6,12 @@ around user and hash do not count. How it is written is in ``password_file_chang
 
 import os
 import stat
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from noctule.auth.password_hashes import PasswordHash, blank_hash, parse_hash
+from noctule.auth.password_hashes import PasswordHash, parse_hash
 from noctule.config.problems import Place, Problem
 
 #: A million users have a file of about 220 MB; this is for what is no password file.
@@ -55,9 +54,6 @@ class Passwords:
 
     #: The numbers of the lines that have neither ``:`` nor ``#`` in front: they say nothing, whatever was meant.
     ignored_lines: tuple[int, ...] = ()
-
-    #: For each amount of work that a hash of the file is, one that nobody has a password for, and how many have it.
-    blanks: tuple[tuple[PasswordHash, int], ...] = ()
 
 
 def read_passwords(path: Path) -> Passwords:
@@ -121,8 +117,7 @@ def parse_passwords(content: bytes, source: str) -> Passwords:
             problems.append(Problem(place, "", text))
     if problems:
         raise PasswordFileError(*problems)
-    blanks = Counter(blank_hash(entry.hash) for entry in entries.values())
-    return Passwords(entries, tuple(ignored), tuple(blanks.most_common()))
+    return Passwords(entries, tuple(ignored))
 
 
 def lines_of(content: bytes) -> list[bytes]:

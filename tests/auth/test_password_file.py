@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from noctule.auth.password_file import PasswordFileError, check_user_name, parse_passwords, read_passwords
-from noctule.auth.password_hashes import Argon2Parameters, HashKind, blank_hash, make_hash, parse_hash
+from noctule.auth.password_hashes import Argon2Parameters, HashKind, make_hash, parse_hash
 
 HASH = str(make_hash(b"secret", HashKind.SHA512_PBKDF2, iterations=1))
 OTHER = str(make_hash(b"other", argon2=Argon2Parameters(8, 1)))
@@ -124,7 +124,6 @@ def test_any_good_file(items: list[tuple[str, str, str, str, str] | str], ends: 
     content = "\n".join(lines) + ("\n" if ends else "")
     passwords = parse_passwords(content.encode(), "passwd")
     assert {name: entry.hash_text for name, entry in passwords.entries.items()} == expected
-    assert sum(count for _, count in passwords.blanks) == len(expected)
 
 
 @given(
@@ -138,11 +137,6 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     for name, entry in passwords.entries.items():
         check_user_name(name)
         assert parse_hash(entry.hash_text) == entry.hash
-
-
-def test_how_many_hashes_are_how_much_work() -> None:
-    passwords = parse_passwords(f"a:{HASH}\nb:{OTHER}\nc:{HASH}\n".encode(), "passwd")
-    assert passwords.blanks == ((blank_hash(parse_hash(HASH)), 2), (blank_hash(parse_hash(OTHER)), 1))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -713,20 +713,26 @@ def test_a_file_that_cannot_be_written(path: Path, monkeypatch: Patch, caplog: p
         raise PasswordFileError
 
     async def body() -> None:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
         plugin = PasswordFile(config_of(path, rehash_on_login=True))
         async with trio.open_nursery() as nursery:
             with service_of(plugin, nursery):
                 alice = await log_in(plugin, "alice", b"secret")
-                await log_in(plugin, "bob", b"other", 2)
-                await until(lambda: len(failures) == 2)
+                await until(lambda: bool(caplog.messages))
                 assert plugin.recheck(alice) is None
                 assert await ask(plugin, "alice", b"secret") == Allow()
+                assert plugin._rehashes.statistics().current_buffer_used == 0, "it does not rest"
+                clock.jump(password_file._REHASH_REST_S)
+                assert await ask(plugin, "alice", b"secret") == Allow()
+                await until(lambda: len(caplog.messages) == 2)
+        assert len(failures) == 2
 
     monkeypatch.setattr(password_file, "replace_hash", fail)
     content = path.read_bytes()
     run(body)
     assert path.read_bytes() == content
-    assert "A hash could not be written anew" in caplog.text
+    assert caplog.messages[0].startswith("No hash is written anew for 600 s: ")
 
 
 def test_what_waits_to_be_written_is_bounded(path: Path) -> None:
@@ -785,7 +791,13 @@ def test_lines_that_say_nothing_are_logged(path: Path, caplog: pytest.LogCapture
     with path.open("a") as file:
         file.write("carol hunter2\n")
     PasswordFile(config_of(path))
-    assert caplog.messages == [f"{path}:3: not looked at: it has no ':', and no '#' in front."]
+    with path.open("a") as file:
+        file.write("dave\n\nerin\n")
+    PasswordFile(config_of(path))
+    assert caplog.messages == [
+        f"{path}:3: not looked at: no ':' in it, and no '#' in front.",
+        f"{path}:3: not looked at (and 2 more): no ':' in it, and no '#' in front.",
+    ]
 
 
 def test_no_secret_is_shown(path: Path, caplog: pytest.LogCaptureFixture) -> None:
