@@ -116,7 +116,6 @@ class PasswordFileConfig:
     ] = False
     argon2_memory: Annotated[
         Size,
-        UnknownUsers,
         Option(
             "Memory of an argon2id hash that is written.",
             minimum=8 * _KIB,
@@ -164,7 +163,6 @@ class PasswordFile:
         self._reloads = 0
         #: The hash that a user's had before we wrote another one for the same password.
         self._rehashed: dict[str, str] = {}
-        self._unknown = UnknownUsers(config.argon2)
 
         self._to_rehash, self._rehashes = trio.open_memory_channel[_Rehash](_REHASHES_MAX)
         #: Held while file and memory say different things, and while the file is read.
@@ -174,7 +172,8 @@ class PasswordFile:
 
         self.add_metrics(Metrics())  # its own until the broker has one
 
-        self._take(_read(config.path))
+        passwords, self._unknown = _read(config)
+        self._take(passwords)
 
     # --- hooks -------------------------------------------------------------------------------
 
@@ -229,7 +228,9 @@ class PasswordFile:
         """Read the file again, all of it or PluginError; what comes back takes it over."""
         async with self._writing:
             # Reading changes nothing, so a reload that is given up may leave the thread to itself.
-            passwords = await trio.to_thread.run_sync(_read, config.path, abandon_on_cancel=True)
+            passwords, unknown = await trio.to_thread.run_sync(
+                _read, config, self._unknown.secret, abandon_on_cancel=True
+            )
 
         def apply() -> None:
             self._config = config
@@ -237,6 +238,7 @@ class PasswordFile:
             self._cache.resize(config.cache_size, config.cache_lifetime_s)
             self._rehash_again_at = -math.inf
             self._reloads += 1
+            self._unknown = unknown
             self._take(passwords)
 
         return apply
@@ -321,8 +323,6 @@ class PasswordFile:
             for user_name in forgotten.keys() - entries.keys():
                 del forgotten[user_name]
         self._entries = entries
-        hashes = (entry.hash for entry in entries.values())
-        self._unknown = UnknownUsers(self._config.argon2, hashes, self._unknown.secret)
         if passwords.ignored_lines:
             first, *others = passwords.ignored_lines
             also = f" (and {len(others)} more)" if others else ""
@@ -412,8 +412,7 @@ class _Logins:
                 return False
             del self._entering[key]
         key = (client.peer, client.listener, client.user_name)
-        login = self._entering.setdefault(key, _Login(line, now))
-        login.line = min(login.line, line)
+        login = self._entering.setdefault(key, _Login(line, now))  # the one that is there is the earlier
         login.count += 1
         login.at = now
         self._entering.move_to_end(key)
@@ -429,7 +428,6 @@ class _Logins:
         if entering.count == 0:
             del self._entering[key]
         login = self._connected.setdefault((*key, client.client_id), _Login(entering.line, entering.at))
-        login.line = min(login.line, entering.line)
         login.count += 1
 
     def disconnect(self, client: Client) -> None:
@@ -458,12 +456,14 @@ class _Login:
     count: int = 0
 
 
-def _read(path: Path) -> Passwords:
-    """What the file says. PluginError with all that is wrong with it."""
+def _read(config: PasswordFileConfig, secret: bytes | None = None) -> tuple[Passwords, UnknownUsers]:
+    """What the file says, and what it means for users that it does not name. PluginError with all that is wrong."""
     try:
-        return read_passwords(path)
+        passwords = read_passwords(config.path)
     except PasswordFileError as error:
         raise PluginError(str(error)) from None
+    hashes = (entry.hash for entry in passwords.entries.values())
+    return passwords, UnknownUsers(config.argon2, hashes, secret)
 
 
 def _write_anew(config: PasswordFileConfig, wanted: _Rehash) -> PasswordHash | None:

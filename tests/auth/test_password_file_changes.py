@@ -259,17 +259,21 @@ def test_a_lock_is_waited_for_and_not_for_ever(path: Path, monkeypatch: Patch) -
     assert remove_user(path, "alice").found == 1
 
 
-def test_whoever_gets_the_lock_of_a_file_that_was_replaced_takes_the_new_one(path: Path, monkeypatch: Patch) -> None:
+def test_the_lock_of_a_file_that_was_replaced_counts_for_nothing(path: Path, monkeypatch: Patch) -> None:
+    """Between opening and locking, somebody replaces the file, and somebody else is changing the new one."""
+    monkeypatch.setattr(password_file_changes, "LOCK_WAIT_S", 0.05)
     flock = fcntl.flock
-    replaced = []
+    another = write(path.parent / "next", f"carol:{OTHER}\n").open()
+    flock(another, fcntl.LOCK_EX)
 
     def replace_first(descriptor: int, operation: int) -> None:
-        if not replaced:
-            replaced.append(True)
-            write(path.parent / "next", f"carol:{OTHER}\n").rename(path)
+        if (path.parent / "next").exists():
+            (path.parent / "next").rename(path)
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", replace_first)
+    assert "has been locked by somebody else" in error_of(lambda: set_password(path, "alice", NEW))
+    another.close()
     set_password(path, "alice", NEW)
     assert path.read_text() == f"carol:{OTHER}\nalice:{NEW}\n"
 

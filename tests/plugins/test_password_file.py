@@ -236,7 +236,12 @@ def test_unknown_users_cost_what_those_of_the_file_cost(tmp_path: Path, comparin
         assert 50 < kinds.count(Sha512Hash) < 150
         assert kinds.count(Pbkdf2Hash) == 400 - kinds.count(Sha512Hash)
 
-        # After a reload too, with other kinds.
+        # Each name keeps its kind over a reload, and after one with other kinds has one of those.
+        await reload(plugin, config_of(path))
+        for number in range(20):
+            await ask(plugin, f"unknown{number}", b"x")
+        assert comparing.kinds == kinds[:20]
+        comparing.kinds.clear()
         for number in range(8):
             set_password(path, f"user{number}", argon2(b"x"))
         await reload(plugin, config_of(path))
@@ -525,6 +530,23 @@ def test_a_client_that_is_about_to_be_let_in(path: Path) -> None:
         named = replace(unnamed, client_id="assigned")
         plugin.client_connected(named)
         assert isinstance(plugin.recheck(named), Deny)
+
+    run(body)
+
+
+def test_clients_that_cannot_be_told_apart_before_they_are_let_in(path: Path) -> None:
+    """Two from one unix socket, one before a reload and one after: neither stays for what the other has shown."""
+
+    async def body() -> None:
+        plugin = PasswordFile(config_of(path))
+        unnamed = replace(client_of("alice"), client_id="", peer="")
+        assert await plugin.authenticate(unnamed, Credentials("alice", b"secret")) == Allow()
+        set_password(path, "alice", pbkdf2(b"new"))
+        await reload(plugin, config_of(path))
+        assert await plugin.authenticate(unnamed, Credentials("alice", b"new")) == Allow()
+        for client_id in ("first", "second"):
+            plugin.client_connected(replace(unnamed, client_id=client_id))
+            assert isinstance(plugin.recheck(replace(unnamed, client_id=client_id)), Deny)
 
     run(body)
 
