@@ -90,12 +90,12 @@ class PasswordFileConfig:
     waiting_max: Annotated[
         int,
         Option(
-            "Logins that wait for a worker; those beyond are refused (server busy) and may try again.",
+            "Logins that wait, for each worker; those beyond are refused (server busy) and may try again.",
             key="max_waiting",
             minimum=0,
             unsafe_above=10_000,
         ),
-    ] = 256
+    ] = 128  # about 4 s of hashing, and a decision may take 5
     cache_size: Annotated[
         int,
         Option(
@@ -290,7 +290,7 @@ class PasswordFile:
             await running.done.wait()
             if running.matches is not None:
                 return running.matches
-        if len(self._comparisons) >= self._limiter.total_tokens + self._config.waiting_max:
+        if len(self._comparisons) >= self._limiter.total_tokens * (1 + self._config.waiting_max):
             raise _BusyError
         running = self._comparisons[token] = _Comparison()
         try:

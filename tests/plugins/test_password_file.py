@@ -354,7 +354,7 @@ def test_many_that_come_at_once_with_one_login_are_hashed_once(path: Path, compa
 
 def test_beyond_those_that_may_wait_the_answer_is_busy(path: Path, comparing: Comparing) -> None:
     async def body() -> None:
-        plugin = PasswordFile(config_of(path, workers=2, waiting_max=3))
+        plugin = PasswordFile(config_of(path, workers=2, waiting_max=2))
         metrics = Metrics()
         plugin.add_metrics(metrics)
         answers: dict[int, Allow | Deny | None] = {}
@@ -366,7 +366,7 @@ def test_beyond_those_that_may_wait_the_answer_is_busy(path: Path, comparing: Co
 
         comparing.go.clear()
         async with trio.open_nursery() as nursery:
-            for number in range(5):
+            for number in range(6):
                 nursery.start_soon(one, number)
             await until(lambda: comparing.running == 2)
             await trio.testing.wait_all_tasks_blocked()
@@ -377,7 +377,7 @@ def test_beyond_those_that_may_wait_the_answer_is_busy(path: Path, comparing: Co
             assert not answers
             assert await ask(plugin, "bob", b"other") == Allow(), "who is remembered needs no worker"
             comparing.go.set()
-        assert len(answers) == comparing.taken() == 5
+        assert len(answers) == comparing.taken() == 6
         assert comparing.most_at_once == 2
         assert await ask(plugin, "alice", b"secret") == Allow()
         assert {metric.name: getattr(metric, "value", None) for metric in metrics}["password_file_busy_total"] == 2
