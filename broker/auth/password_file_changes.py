@@ -184,10 +184,7 @@ def _locked(path: Path, target: Path) -> Iterator[int]:
     """A descriptor of the file, which is locked for everybody else who changes it so."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
-        try:
-            descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise PasswordFileError(unreadable(path, error)) from None
+        descriptor = _open_to_lock(path, target)
         try:
             if _lock(descriptor, path) and _is_still(target, descriptor):
                 yield descriptor
@@ -201,6 +198,16 @@ def _locked(path: Path, target: Path) -> Iterator[int]:
                 )
             )
         time.sleep(_LOCK_POLL_S)
+
+
+def _open_to_lock(path: Path, target: Path) -> int:
+    flags = os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(OSError):
+        return os.open(target, os.O_RDWR | flags)  # NFS locks only what may be written
+    try:
+        return os.open(target, os.O_RDONLY | flags)
+    except OSError as error:
+        raise PasswordFileError(unreadable(path, error)) from None
 
 
 def _lock(descriptor: int, path: Path) -> bool:

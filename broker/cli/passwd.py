@@ -107,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_usage(arguments: argparse.Namespace) -> None:
     """End with a usage message where the options do not go together, or words are missing."""
     parser: argparse.ArgumentParser = arguments.parser
+    if arguments.words[:1] == ["--"]:
+        del arguments.words[0]
     if arguments.batch and (arguments.delete or arguments.upgrade):
         parser.error(f"-b goes with a password, which {'-D' if arguments.delete else '-U'} does not take")
     expected = ["FILE"] if arguments.upgrade else ["FILE", "USER"] + ["PASSWORD"] * arguments.batch

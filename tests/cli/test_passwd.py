@@ -83,6 +83,8 @@ def test_a_line_on_standard_output(tmp_path: Path, monkeypatch: Patch, capsys: O
 def test_words_that_look_like_options(path: Path) -> None:
     assert passwd("-c", *QUICK, "-b", path, "-D", "-b") == 0
     assert passwd(*QUICK, "-b", path, "alice", "--help") == 0
+    assert passwd(*QUICK, "-b", "--", path, "--", "--") == 0
+    assert matches(path, "--", b"--")
     assert matches(path, "-D", b"-b")
     assert matches(path, "alice", b"--help")
 
