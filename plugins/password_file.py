@@ -8,7 +8,7 @@ once cost none.
 import logging
 import math
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -387,6 +387,22 @@ class _Rehash:
     password: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Entering:
+    """The right password was given, when, and under which line."""
+
+    line: int
+    at: float
+
+
+@dataclass(slots=True)
+class _Connected:
+    """A line, and how many connections look the same: while one is taken over there are two."""
+
+    line: int
+    count: int = 0
+
+
 class _BusyError(Exception):
     """Too many wait already."""
 
@@ -398,62 +414,73 @@ class _Logins:
     Where several have all that in common (a unix socket) the earliest line counts for all of them.
     """
 
-    __slots__ = ("_connected", "_entering")
+    __slots__ = ("_connected", "_entering", "_entering_count")
 
     def __init__(self) -> None:
-        self._entering: OrderedDict[tuple[str | None, ...], _Login] = OrderedDict()
-        self._connected: dict[tuple[str | None, ...], _Login] = {}
+        #: In the order of the last login of each; the logins of each in their own.
+        self._entering: OrderedDict[tuple[str | None, ...], deque[_Entering]] = OrderedDict()
+        self._entering_count = 0
+        self._connected: dict[tuple[str | None, ...], _Connected] = {}
 
     def enter(self, client: Client, line: int, now: float) -> bool:
         """The client's password is right. False where there is no room to remember it."""
-        while len(self._entering) >= _ENTERING_MAX:
-            key, oldest = next(iter(self._entering.items()))
-            if now - oldest.at < _ENTERING_S:
+        key = _key_of(client)
+        entering = self._entering.get(key)
+        while entering and now - entering[0].at >= _ENTERING_S:
+            self._drop(key, entering.popleft)
+        while self._entering_count >= _ENTERING_MAX:
+            oldest_key, oldest = next(iter(self._entering.items()))
+            if now - oldest[-1].at < _ENTERING_S:
                 return False
-            del self._entering[key]
-        key = (client.peer, client.listener, client.user_name)
-        login = self._entering.setdefault(key, _Login(line, now))  # the one that is there is the earlier
-        login.count += 1
-        login.at = now
+            while oldest:
+                self._drop(oldest_key, oldest.popleft)
+        self._entering.setdefault(key, deque()).append(_Entering(line, now))
         self._entering.move_to_end(key)
+        self._entering_count += 1
         return True
 
     def connect(self, client: Client) -> None:
         """The client is let in; it does nothing for one that was let in by another."""
-        key = (client.peer, client.listener, client.user_name)
+        key = _key_of(client)
         entering = self._entering.get(key)
         if entering is None:
             return
-        entering.count -= 1
-        if entering.count == 0:
-            del self._entering[key]
-        login = self._connected.setdefault((*key, client.client_id), _Login(entering.line, entering.at))
-        login.count += 1
+        # Which of several it is nobody knows: it gets the earliest line, and that stays for those who come after it.
+        line = entering[0].line
+        self._drop(key, entering.pop)
+        connected = self._connected.setdefault((*key, client.client_id), _Connected(line))
+        connected.count += 1
 
     def disconnect(self, client: Client) -> None:
         """The client is gone."""
-        key = (client.peer, client.listener, client.user_name, client.client_id)
-        login = self._connected.get(key)
-        if login is not None:
-            login.count -= 1
-            if login.count == 0:
+        key = (*_key_of(client), client.client_id)
+        connected = self._connected.get(key)
+        if connected is not None:
+            connected.count -= 1
+            if connected.count == 0:
                 del self._connected[key]
 
     def find(self, client: Client) -> int | None:
         """The line; None for a client that did not log in here."""
-        key = (client.peer, client.listener, client.user_name)
-        login = self._connected.get((*key, client.client_id)) or self._entering.get(key)
-        return None if login is None else login.line
+        key = _key_of(client)
+        connected = self._connected.get((*key, client.client_id))
+        if connected is not None:
+            return connected.line
+        entering = self._entering.get(key)
+        return None if entering is None else entering[0].line
 
     def __len__(self) -> int:
-        return len(self._entering) + len(self._connected)
+        return self._entering_count + len(self._connected)
+
+    def _drop(self, key: tuple[str | None, ...], pop: Callable[[], _Entering]) -> None:
+        pop()
+        self._entering_count -= 1
+        if not self._entering[key]:
+            del self._entering[key]
 
 
-@dataclass(slots=True)
-class _Login:
-    line: int
-    at: float
-    count: int = 0
+def _key_of(client: Client) -> tuple[str | None, ...]:
+    return (client.peer, client.listener, client.user_name)
 
 
 def _read(config: PasswordFileConfig, secret: bytes | None = None) -> tuple[Passwords, UnknownUsers]:

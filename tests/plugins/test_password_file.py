@@ -612,6 +612,34 @@ def test_logins_that_nothing_becomes_of_are_bounded(path: Path, monkeypatch: Pat
         clock.jump(password_file._ENTERING_S)
         assert await ask(plugin, "alice", b"secret", 3) == Allow()
         assert len(plugin._logins) == 3
+        clock.jump(password_file._ENTERING_S / 2)
+        assert await ask(plugin, "alice", b"secret", 4) == Allow()
+        clock.jump(password_file._ENTERING_S / 2)
+        assert await ask(plugin, "alice", b"secret", 4) == Allow()
+        assert len(plugin._logins) == 3
+
+    run(body)
+
+
+def test_logins_that_nothing_became_of_count_for_nobody(path: Path) -> None:
+    """One from a unix socket that was not let in for another reason; the next ones look the same."""
+
+    async def body() -> None:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        plugin = PasswordFile(config_of(path))
+        client = replace(client_of("alice"), peer="")
+        assert await plugin.authenticate(client, Credentials("alice", b"secret")) == Allow()
+        set_password(path, "alice", pbkdf2(b"new"))
+        await reload(plugin, config_of(path))
+        for _ in range(3):
+            clock.jump(password_file._ENTERING_S / 2)
+            assert await plugin.authenticate(client, Credentials("alice", b"new")) == Allow()
+            plugin.client_connected(client)
+            stays = plugin.recheck(client) is None
+            plugin.client_disconnected(client, "")
+        assert stays
+        assert len(plugin._logins) == 0
 
     run(body)
 
