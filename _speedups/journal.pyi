@@ -20,7 +20,10 @@ class Journal:
     #: How far the wall clock (seconds since 1970) is ahead of the broker's clock.
     wall_clock_ahead_s: float
     def __init__(
-        self, kinds: Mapping[str, type[tuple[Any, ...]]], wake: Callable[[], object], waiting_max_bytes: int = 67_108_864
+        self,
+        kinds: Mapping[str, type[tuple[Any, ...]]],
+        wake: Callable[[], object],
+        waiting_max_bytes: int = 67_108_864,
     ) -> None: ...
     def __len__(self) -> int:
         """How many operations the batch has that is being collected."""

@@ -147,8 +147,6 @@ __all__ = [
     "Subscription",
     "UnknownUsers",
     "Verdict",
-    "blank_argon2_hash",
-    "blank_hash",
     "check_rule",
     "did_you_mean",
     "hookimpl",

@@ -32,7 +32,8 @@ BUILT_IN: Final[Mapping[str, str]] = types.MappingProxyType(
         "http": "http:Http",
         "jwt": "jwt:Jwt",
         "password_file": "password_file:PasswordFile",
-        "sqlite_store": "sqlite_store:SqliteStore",
+        "memory_store": "memory_store:Plugin",
+        "sqlite_store": "sqlite_store:Plugin",
     }
 )
 

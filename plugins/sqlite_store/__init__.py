@@ -1,6 +1,7 @@
 """The store in SQLite: what is acknowledged is in one file, and survives a loss of power."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 from noctule.api import Settings, Store, StoreReader, hookimpl
 from noctule.plugins.sqlite_store.reader import SqliteReader
@@ -9,10 +10,15 @@ from noctule.plugins.sqlite_store.store import Config, NetworkFileSystem, OnCorr
 __all__ = ["Config", "NetworkFileSystem", "OnCorrupt", "Plugin", "SqliteStore", "make_store", "read_store"]
 
 
+_Options: TypeAlias = Config
+
+
 class Plugin:
     """Answers ``open_store`` with a store of its configuration."""
 
-    def __init__(self, config: Config) -> None:
+    Config = _Options
+
+    def __init__(self, config: _Options) -> None:
         self._config = config
 
     @hookimpl
