@@ -69,14 +69,15 @@ async def open_store(store: Store, state: State, turns: Turns) -> "Keeping":
             _LOGGER.warning("Store: %s.", line)
     for problem in restored.problems:
         _LOGGER.error("Store: %s.", problem)
-    _LOGGER.info(
-        "Restored %d sessions with %d subscriptions and %d messages that wait, and %d retained messages, in %.1f s",
-        restored.sessions,
-        restored.subscriptions,
-        restored.queued,
-        restored.retained,
-        trio.current_time() - started_at,
-    )
+    if restored.sessions or restored.retained:
+        _LOGGER.info(
+            "Restored %d sessions with %d subscriptions and %d messages that wait, and %d retained messages, in %.1f s",
+            restored.sessions,
+            restored.subscriptions,
+            restored.queued,
+            restored.retained,
+            trio.current_time() - started_at,
+        )
     return keeping
 
 

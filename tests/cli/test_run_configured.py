@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 DEADLINE = 10.0
 
@@ -17,12 +18,15 @@ DEADLINE = 10.0
 @contextmanager
 def running(*arguments: str, wait_for: str = "mqtt://", **environment: str) -> Iterator[tuple[list[str], int]]:
     """The lines that a broker printed on stderr until it was ready, and its process number; stopped afterwards."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "noctule", "run", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    ) as process:
+    with (
+        TemporaryDirectory() as data,
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "noctule", "run", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "NOCTULE__DATA_DIRECTORY": data, **environment},
+        ) as process,
+    ):
         assert process.stderr is not None
         lines = []
         for line in process.stderr:

@@ -3,11 +3,14 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import weakref
 from typing import Self
 
 DEADLINE = 10.0
@@ -27,8 +30,11 @@ class BrokerProcess:
         self._output: list[str] = []
         self._printed = threading.Condition()
         self._over = False
+        #: Where the broker keeps its state; it goes with this object.
+        self.data = tempfile.mkdtemp(prefix="noctule-e2e-")
+        weakref.finalize(self, shutil.rmtree, self.data, ignore_errors=True)
         self.process = subprocess.Popen(
-            [*COMMAND, "run", "--listen", listen, *arguments],
+            [*COMMAND, "run", "--listen", listen, "--data", self.data, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
