@@ -1,0 +1,57 @@
+"""JSON objects from strangers: read with one meaning or not at all."""
+
+import json
+import math
+from typing import NoReturn
+
+
+def parse_object(data: bytes) -> dict[str, object]:
+    """The object that ``data`` is, as UTF-8. ValueError, the writer's fault, for anything else.
+
+    A name that comes twice in one object is refused (two readers could take two values), and so are NaN, infinity,
+    numbers that have no finite value, and nesting that is too deep to read. The error's text repeats nothing of the data.
+    """
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error.msg}, at character {error.pos})") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")
+    return value
+
+
+def is_text(value: object) -> bool:
+    """Whether the value is a text that MQTT can carry: not empty, without U+0000 and lone surrogates."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    try:
+        return len(value.encode()) <= 65_535
+    except UnicodeEncodeError:
+        return False
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice in one object")
+    return found
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError("NaN and infinity are not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
