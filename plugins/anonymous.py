@@ -16,7 +16,9 @@ class AnonymousConfig:
 
     user_name: Annotated[
         str | None,
-        Option("The user name that these clients have for rules of access; without it they have none.", example='"guest"'),
+        Option(
+            "The user name that these clients have for rules of access; without it they have none.", example='"guest"'
+        ),
     ] = None
     networks: Annotated[
         tuple[str, ...],

@@ -1,6 +1,7 @@
 """WebClient: requests to a server that is not trusted to behave, each bounded in time and size."""
 
 import ipaddress
+import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,14 @@ _TOKEN_CHARACTERS: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopq
 
 
 class WebError(Exception):
-    """No usable answer has come; the text is for the log and has neither secrets nor anything of the answer's body."""
+    """No usable answer has come; the text is for the log and has neither secrets nor anything of the answer's body.
+
+    ``is_down``: the server seems to be; otherwise it answers, and only this answer cannot be used.
+    """
+
+    def __init__(self, text: str, *, is_down: bool = False) -> None:
+        super().__init__(text)
+        self.is_down = is_down
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,9 @@ def check_url(url: str, name: str, *, allow_plain_http: bool = False) -> None:
     if parts.fragment:
         raise ValueError(f'"{name}": a URL that is asked has no part behind "#"')
     if parts.scheme == "http" and not allow_plain_http and not _is_loopback(host):
-        raise ValueError(f'"{name}": expected https://; http:// is for servers on this machine (127.0.0.1, ::1, localhost)')
+        raise ValueError(
+            f'"{name}": expected https://; http:// is for servers on this machine (127.0.0.1, ::1, localhost)'
+        )
 
 
 def shown_url(url: str) -> str:
@@ -120,6 +130,11 @@ class WebClient:
             tls = ssl.create_default_context(cafile=ca_file)
         except (OSError, ValueError) as error:
             raise PluginError(f"cannot use the certificates of {ca_file}: {error}") from None
+        for name in ("httpx", "httpcore"):
+            # They log URLs with their queries at INFO, and headers at DEBUG.
+            logger = logging.getLogger(name)
+            if logger.level == logging.NOTSET:
+                logger.setLevel(logging.WARNING)
         self._timeout_s = timeout_s
         self._body_max_bytes = body_max_bytes
         self._client = httpx.AsyncClient(
@@ -155,9 +170,9 @@ class WebClient:
                 async with self._client.stream(method, url, content=content, headers=headers) as response:
                     return await self._read(response)
         except trio.TooSlowError:
-            raise WebError(f"no answer within {self._timeout_s:g} s") from None
+            raise WebError(f"no answer within {self._timeout_s:g} s", is_down=True) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
-            raise WebError(f"{type(error).__name__}: {error}") from None
+            raise WebError(f"{type(error).__name__}: {error}", is_down=True) from None
 
     async def _read(self, response: "httpx.Response") -> WebAnswer:
         if 300 <= response.status_code < 400:
