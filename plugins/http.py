@@ -54,8 +54,8 @@ class HttpConfig:
     authorize_url: Annotated[
         str | None,
         Option(
-            "Asked for each topic that a client publishes to and each topic filter that it subscribes to, where no rules"
-            " are known for it.",
+            "Asked for each topic that a client publishes to and each topic filter that it subscribes to, where no"
+            " rules are known for it.",
             needs_restart=True,
             example='"https://auth.example/mqtt/acl"',
         ),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlencode
 
 import trio
@@ -177,19 +177,17 @@ class Asker:
     async def _request(self, endpoint: Endpoint, fields: Fields) -> Decision:
         """One request; its outcome is told to the circuit, whatever it is."""
         assert self._connections is not None  # noqa: S101
-        known = False
+        asked = known = False
         try:
-            with trio.move_on_after(self._settings.timeout_s):
-                await self._connections.acquire()
-                try:
+            with trio.move_on_after(self._settings.timeout_s) as wait:
+                async with self._connections:
+                    asked = True
                     answer = await self._client.request("POST", endpoint.url, *self._written(fields))
-                    decision = read_decision(answer, self._settings.answer_form)
-                finally:
-                    self._connections.release()
-                endpoint.circuit.succeed()
-                known = True
-                return decision
-            raise WebError(f"no answer within {self._settings.timeout_s:g} s, the wait for a connection counted")
+                decision = read_decision(answer, self._settings.answer_form)
+            if wait.cancelled_caught:
+                self._fail(f"no answer within {self._settings.timeout_s:g} s", is_down=asked)
+            endpoint.circuit.succeed()
+            known = True
         except WebError as error:
             if error.is_down:
                 endpoint.circuit.fail(trio.current_time())
@@ -198,6 +196,10 @@ class Asker:
         finally:
             if not known:
                 endpoint.circuit.abandon()
+        return decision
+
+    def _fail(self, text: str, *, is_down: bool) -> NoReturn:
+        raise WebError(text, is_down=is_down)
 
     def _written(self, fields: Fields) -> tuple[bytes, str]:
         """Body and its type. What is None is null in JSON, and not there in a form."""

@@ -5,11 +5,15 @@ import math
 from typing import NoReturn
 
 
+class JsonError(ValueError):
+    """A JSON value that is not what was asked for; the text repeats nothing of it."""
+
+
 def parse_object(data: bytes) -> dict[str, object]:
-    """The object that ``data`` is, as UTF-8. ValueError, the writer's fault, for anything else.
+    """The object that ``data`` is, as UTF-8. JsonError, the writer's fault, for anything else.
 
     A name that comes twice in one object is refused (two readers could take two values), and so are NaN, infinity,
-    numbers that have no finite value, and nesting that is too deep to read. The error's text repeats nothing of the data.
+    numbers that have no finite value, and nesting that is too deep to read.
     """
     try:
         value = json.loads(
@@ -19,13 +23,17 @@ def parse_object(data: bytes) -> dict[str, object]:
             parse_float=_finite,
         )
     except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8") from None
+        raise JsonError("it is not UTF-8") from None
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise JsonError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON ({error.msg}, at character {error.pos})") from None
+        raise JsonError(f"it is not JSON ({error.msg}, at character {error.pos})") from None
+    except ValueError as error:
+        if isinstance(error, JsonError):
+            raise
+        raise JsonError("a number has too many digits") from None
     if not isinstance(value, dict):
-        raise ValueError("it is not a JSON object")
+        raise JsonError("it is not a JSON object")
     return value
 
 
@@ -42,16 +50,16 @@ def is_text(value: object) -> bool:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name comes twice in one object")
+        raise JsonError("a name comes twice in one object")
     return found
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and infinity are not JSON")
+    raise JsonError("NaN and infinity are not JSON")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("a number is too large")
+        raise JsonError("a number is too large")
     return number
