@@ -88,7 +88,8 @@ class RemoteKeys:
         if not self._is_fetching and trio.current_time() < self._next_allowed_at:
             return None
         fetched = self._fetched
-        self._wanted.set()
+        if not self._is_fetching:
+            self._wanted.set()
         with trio.move_on_after(self._timeout_s + _MARGIN_S):
             await fetched.wait()
         return self._keys.find(kid, algorithm)
@@ -105,6 +106,9 @@ class RemoteKeys:
             keys, problems = read_key_set(answer.body)
         except (WebError, ValueError) as error:
             self._log.warn(f"{shown}: {error}; {self._kept()}")
+            return False
+        except Exception:
+            self._logger.exception("%s: an error of the plugin's; %s", ascii(shown)[1:-1], self._kept())
             return False
         finally:
             self._is_fetching = False

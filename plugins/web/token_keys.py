@@ -153,7 +153,7 @@ def read_key_set(data: bytes) -> tuple[KeySet, list[str]]:
         try:
             kid, key = _read_key(value)
             if kid is not None and kid in named:
-                raise JsonError("another key has the same kid")  # noqa: TRY301
+                raise JsonError("another key has the same kid")
         except ValueError as error:
             problems.append(f"keys[{index}]: {error}")
             continue
