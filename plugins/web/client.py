@@ -98,6 +98,16 @@ def shown_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
+def _reason(error: BaseException) -> str:
+    """What an error says, or the one behind it: a refused certificate is three of them deep."""
+    found: BaseException | None = error
+    while found is not None:
+        if str(found):
+            return str(found)
+        found = found.__cause__ or found.__context__
+    return "no more is known"
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -172,7 +182,7 @@ class WebClient:
         except trio.TooSlowError:
             raise WebError(f"no answer within {self._timeout_s:g} s", is_down=True) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
-            raise WebError(f"{type(error).__name__}: {error}", is_down=True) from None
+            raise WebError(f"{type(error).__name__}: {_reason(error)}", is_down=True) from None
 
     async def _read(self, response: "httpx.Response") -> WebAnswer:
         if 300 <= response.status_code < 400:
@@ -180,9 +190,17 @@ class WebClient:
         if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise WebError("the answer is compressed, which was not asked for")
         body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > self._body_max_bytes:
-                raise WebError(f"the answer is larger than {self._body_max_bytes} bytes")
+        is_too_large = False
+        with trio.CancelScope() as scope:
+            async for chunk in response.aiter_raw():
+                is_too_large = is_too_large or len(body) + len(chunk) > self._body_max_bytes
+                if is_too_large:
+                    # Leaving the loop would leave the generators below it to the garbage collector, and with them the
+                    # connection; cancelled, they end in order.
+                    scope.cancel()
+                else:
+                    body += chunk
+        if is_too_large:
+            raise WebError(f"the answer is larger than {self._body_max_bytes} bytes")
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         return WebAnswer(response.status_code, media_type, bytes(body))
