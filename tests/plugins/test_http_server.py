@@ -81,7 +81,7 @@ MISBEHAVIOURS: list[tuple[str, Behaviour, str]] = [
 @pytest.mark.parametrize(
     ("behaviour", "why"), [row[1:] for row in MISBEHAVIOURS], ids=[row[0] for row in MISBEHAVIOURS]
 )
-def test_a_server_that_misbehaves(name: str, behaviour: Behaviour, why: str) -> None:
+def test_a_server_that_misbehaves(behaviour: Behaviour, why: str) -> None:
     async def main() -> None:
         async with web_server(behaviour) as server:
             plugin = plugin_of(server.url)
