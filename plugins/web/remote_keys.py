@@ -11,6 +11,9 @@ from noctule.plugins.web.token_keys import KeySet, TokenKey, read_key_set
 #: What is added to the wait for a refresh that somebody needs, in seconds, beside the client's own timeout.
 _MARGIN_S: Final = 0.5
 
+#: How often the rest after a failure is doubled.
+_DOUBLINGS_MAX: Final = 4
+
 _CLOSING_S: Final = 1.0
 
 
@@ -74,7 +77,7 @@ class RemoteKeys:
         """Until the next fetch. Without keys, or with old ones, it comes sooner, each time a bit less so."""
         wait_s = self._refresh_s
         if failures:
-            wait_s = min(wait_s, self._interval_s * 2 ** min(failures - 1, 16))
+            wait_s = min(wait_s, self._interval_s * 2 ** min(failures - 1, _DOUBLINGS_MAX))
         with trio.move_on_after(wait_s):
             await self._wanted.wait()
         if not self._retired:
