@@ -172,7 +172,7 @@ class Http:
         for name in ("authorize_url", "access_url"):
             if (getattr(before, name) is None) != (getattr(config, name) is None):
                 raise PluginError(f'http: to add or remove "{name}" needs a restart')
-        prepared = _Current(config, self._transport, self._wall_clock)
+        prepared = await trio.to_thread.run_sync(_Current, config, self._transport, self._wall_clock)
 
         def apply() -> None:
             replaced, self._current = self._current, prepared

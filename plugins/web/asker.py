@@ -19,6 +19,9 @@ from noctule.plugins.web.limited_log import LimitedLog
 #: An answer that says itself how long it counts may say at most this, in seconds: a day.
 REMEMBERED_MAX_S: Final = 86_400.0
 
+#: Statuses that seldom mean the client: the whole request is not what is served there.
+_WRONG_URL: Final = frozenset((404, 405, 415))
+
 _CLOSING_S: Final = 1.0
 
 
@@ -184,6 +187,8 @@ class Asker:
                     asked = True
                     answer = await self._client.request("POST", endpoint.url, *self._written(fields))
                 decision = read_decision(answer, self._settings.answer_form)
+                if answer.status in _WRONG_URL:
+                    self._log.warn(f"{endpoint.shown}: status {answer.status} counts as no; is the URL right?")
             if wait.cancelled_caught:
                 self._fail(f"no answer within {self._settings.timeout_s:g} s", is_down=asked)
             endpoint.circuit.succeed()

@@ -483,6 +483,11 @@ def test_the_log_is_short_and_has_no_secrets(caplog: pytest.LogCaptureFixture) -
     assert lines == [f"{USER}: refused, status 500", f"{USER}: refused, status 500 (99 more were not logged)"]
 
 
+def test_a_wrong_url_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert isinstance(authenticated(says(404)), Deny)
+    assert [record.getMessage() for record in caplog.records] == [f"{USER}: status 404 counts as no; is the URL right?"]
+
+
 def test_nothing_is_asked_before_the_start_and_after_the_end() -> None:
     async def main() -> None:
         server = Counting()
