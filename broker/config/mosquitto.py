@@ -431,12 +431,8 @@ class _Reader:
     # State, log, process
 
     def _persistence(self, line: _Line, value: bool) -> None:
-        if value:
-            self._document.warn(
-                line.place,
-                line.name,
-                f"ignored: a store on disk is {_NOT_YET}; sessions and retained messages end with the broker",
-            )
+        """What Mosquitto writes at intervals is on disk here before it is acknowledged."""
+        self._document.set(("durability",), "disk" if value else "memory", line.place)
 
     def _max_queued_messages(self, line: _Line, value: int) -> None:
         if value == 0:

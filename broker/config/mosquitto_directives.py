@@ -89,7 +89,18 @@ SECURITY: Final = frozenset(
 
 #: Directives that name a file or directory, whose relative paths start from where Mosquitto was started.
 PATHS: Final = frozenset(
-    ("acl_file", "cafile", "capath", "certfile", "crlfile", "keyfile", "password_file", "pid_file", "psk_file")
+    (
+        "acl_file",
+        "cafile",
+        "capath",
+        "certfile",
+        "crlfile",
+        "keyfile",
+        "password_file",
+        "persistence_location",
+        "pid_file",
+        "psk_file",
+    )
 )
 
 #: Where our default is another: the directive, what Mosquitto does without it, and our key.
@@ -141,8 +152,8 @@ _OUTSIDE_BRIDGES: Final[Mapping[str, Directive]] = {
     "password_file": Special(),
     "per_listener_settings": Special(Reading.FLAG),
     "persistence": Special(Reading.FLAG),
-    "persistence_file": Needless("state is kept in memory in this version"),
-    "persistence_location": Needless("state is kept in memory in this version"),
+    "persistence_file": Needless("the store has a file of its own; noctule store import takes over Mosquitto's"),
+    "persistence_location": Mapped(("data_directory",)),
     "persistent_client_expiration": Ignored(
         f"an end to the sessions of clients that stay away is {_NOT_YET}, but for what version 5 clients ask"
     ),

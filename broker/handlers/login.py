@@ -214,5 +214,11 @@ class _Entry:
         self.admit(access)
 
     def admit(self, access: SessionAccess | None) -> None:
-        """Every question is answered."""
+        """Every question is answered; but rules may have been loaded anew while they were."""
+        for hook in self.means.hooks.recheck:
+            denied = hook.call(self.client)
+            if denied is not None:
+                why = escaped(denied.why) if isinstance(denied, Deny) else "refused in recheck"
+                _refuse_login(self.means, self.link, self.packet, why)
+                return
         admit(self.means, self.link, self.packet, self.client, access, self.identity, is_assigned=self.is_assigned)

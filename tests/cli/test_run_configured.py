@@ -136,7 +136,7 @@ def test_files_that_cannot_be_written_do_not_stop_it(tmp_path: Path) -> None:
 
 def test_warnings_are_logged(tmp_path: Path) -> None:
     path = written(
-        tmp_path, f"listener {free_port()} 127.0.0.1\nallow_anonymous true\npersistence true\n", "mosquitto.conf"
+        tmp_path, f"listener {free_port()} 127.0.0.1\nallow_anonymous true\nenable_control_api true\n", "mosquitto.conf"
     )
     with running("-c", path) as (lines, _):
-        assert f"WARNING {path}:3: persistence: ignored: a store on disk is not available" in lines[0]
+        assert f"WARNING {path}:3: enable_control_api: ignored: the topics below $CONTROL are not available" in lines[0]

@@ -120,10 +120,9 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "not here yet": (
-        "durability = 'disk'\n[[listeners]]\nprotocol = 'websocket'\n[listeners.limits]\nmax_connections = 5\n"
+        "share_strategy = 'sticky'\n[[listeners]]\nprotocol = 'websocket'\n[listeners.limits]\nmax_connections = 5\n"
         "[listeners.tls]\ncertificate_file = 'a'\nkey_file = 'b'\n[[listeners]]\npath = '/run/x.sock'",
         [
-            '1: error: durability: a store on disk ("disk"): not available in this version yet',
             '3: error: listeners[0].protocol: WebSocket ("websocket"): not available in this version yet',
             "4: error: listeners[0].limits: limits of one listener: not available in this version yet",
             "6: error: listeners[0].tls: TLS: not available in this version yet",
