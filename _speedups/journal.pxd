@@ -23,12 +23,14 @@ cdef class Journal:
     cdef public double wall_clock_ahead_s
     cdef uint64_t _next_message_id
     cdef uint64_t _next_session_id
+    cdef uint64_t _next_position
     cdef object _wake
     cdef object _put_message, _drop_message, _put_session, _drop_session, _put_subscription, _drop_subscription
     cdef object _put_queued, _drop_queued, _put_received, _drop_received, _put_retained, _drop_retained
     cdef object _put_will, _drop_will
     cdef int _add(self, object kind, tuple row) except -1
     cdef uint64_t refer(self, Message message) except 0
+    cdef uint64_t new_position(self) noexcept
     cdef int let_go(self, Message message) except -1
     cdef int put_queued(self, uint64_t session_id, uint64_t position, Message message, uint8_t qos, uint8_t flags,
                         uint16_t packet_id, bint is_released, bytes identifiers, bytes share_group) except -1

@@ -41,7 +41,7 @@ class Journal:
         """There is no room for a batch that was taken: it is part of the one that is being collected now."""
     def fail(self) -> None:
         """Nothing is kept any more: what is held is never let go."""
-    def start_after(self, message_id: int, session_id: int) -> None:
+    def start_after(self, message_id: int, session_id: int, position: int) -> None:
         """What was kept before this start has used the identifiers up to these."""
     def drop_unreferred(self, message: Message) -> None:
         """Drop the row of a message that was kept, if no other row refers to it."""

@@ -31,7 +31,7 @@ cdef class Journal:
         self._wake = wake
         self._waiting_max_bytes = waiting_max_bytes
         self.ticket = 1
-        self._next_message_id = self._next_session_id = 1
+        self._next_message_id = self._next_session_id = self._next_position = 1
         self._put_message = kinds["PutMessage"]
         self._drop_message = kinds["DropMessage"]
         self._put_session = kinds["PutSession"]
@@ -97,10 +97,11 @@ cdef class Journal:
         self._operations = []
         self.collected_bytes = self._taken_bytes = 0
 
-    def start_after(self, uint64_t message_id, uint64_t session_id):
+    def start_after(self, uint64_t message_id, uint64_t session_id, uint64_t position):
         """What was kept before this start has used the identifiers up to these."""
         self._next_message_id = message_id + 1
         self._next_session_id = session_id + 1
+        self._next_position = position + 1
 
     # --- operations ---
 
@@ -127,6 +128,12 @@ cdef class Journal:
             self.collected_bytes += size_of(message)
         message.store_references += 1
         return message.store_id
+
+    cdef uint64_t new_position(self) noexcept:
+        """Where the next message of any queue stands. One count for all sessions: a store can tell old from new by it."""
+        cdef uint64_t position = self._next_position
+        self._next_position += 1
+        return position
 
     cdef int let_go(self, Message message) except -1:
         """One row less refers to the message; its own goes with the last."""

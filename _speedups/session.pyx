@@ -300,20 +300,25 @@ cdef class Session(Subscriber):
         self.sent_bytes = self.received_bytes = 0
 
     cdef int _let_go_messages(self) except -1:
-        """No row of this session refers to a message any more: they go with the session's."""
+        """Drop the rows of its messages: no store has to look for them when the session goes."""
         cdef uint32_t i
+        cdef Flight *flight
+        cdef Delivery *delivery
         for i in range(self.queued):
-            if self._queue[(self._queue_head + i) & (self._queue_capacity - 1)].position:
-                self.plane.journal.let_go(
-                    <Message>self._queue[(self._queue_head + i) & (self._queue_capacity - 1)].message)
+            delivery = &self._queue[(self._queue_head + i) & (self._queue_capacity - 1)]
+            if delivery.position:
+                self.plane.journal.drop_queued(self.store_id, delivery.position, <Message>delivery.message)
         if self.sent.slots != NULL:
             for i in range(<uint32_t>1 << self.sent.bits):
-                if self.sent.slots[i].packet_id and self.sent.slots[i].position and self.sent.slots[i].message != NULL:
-                    self.plane.journal.let_go(<Message>self.sent.slots[i].message)
+                flight = &self.sent.slots[i]
+                if flight.packet_id and flight.position:
+                    self.plane.journal.drop_queued(self.store_id, flight.position,
+                                                   <Message>flight.message if flight.message != NULL else None)
         if self.received.slots != NULL:
             for i in range(<uint32_t>1 << self.received.bits):
-                if self.received.slots[i].packet_id:
-                    self.plane.journal.let_go(<Message>self.received.slots[i].message)
+                flight = &self.received.slots[i]
+                if flight.packet_id:
+                    self.plane.journal.drop_received(self.store_id, flight.packet_id, <Message>flight.message)
         return 0
 
     def keep(self, uint64_t store_id):
@@ -335,8 +340,7 @@ cdef class Session(Subscriber):
                                              flight.flags, flight.via,
                                              0 if flight.state == AWAIT_PUBACK else flight.packet_id, 0)
             else:
-                self._position += 1
-                flight.position = self._position
+                flight.position = self._position = self.plane.journal.new_position()
                 self.plane.journal.put_queued(store_id, flight.position, None, 2, flight.flags & ~IN_WINDOW,
                                               flight.packet_id, True, b"", b"")
         for i in range(self.queued):
@@ -475,8 +479,7 @@ cdef class Session(Subscriber):
         cdef bytes identifiers = b""
         cdef bytes group = b""
         if position == 0:
-            self._position += 1
-            position = self._position
+            position = self._position = self.plane.journal.new_position()
             self.plane.journal.refer(message)
         if via != NULL:
             identifiers = (<Via>via).identifiers

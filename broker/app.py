@@ -24,7 +24,7 @@ from noctule.hooks.loading import load_plugins
 from noctule.hooks.metrics import Metrics
 from noctule.hooks.table import Hook, HookTable, Plugin, make_table
 from noctule.net.clock import Clock
-from noctule.net.listeners import Acceptor, open_listeners, url_of
+from noctule.net.listeners import Acceptor, ListenError, open_listeners, url_of
 from noctule.net.streams import Streams
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.storage.store import Store, StoreError
@@ -117,6 +117,11 @@ class Broker:
                 await self._serve(task_status)
                 await self._close_store()
                 storing.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            refusal = _only_refusal(group)
+            if refusal is None:
+                raise
+            raise refusal from None
         finally:
             with trio.CancelScope(shield=True):
                 await self._close_store()
@@ -314,6 +319,16 @@ class Broker:
         if state.links:
             with trio.move_on_after(state.settings.limits.stop_timeout_s):
                 await all_gone.wait()
+
+
+def _only_refusal(group: ExceptionGroup[Exception]) -> ListenError | PluginError | None:
+    """Why the broker could not start, where that is all that is in the group."""
+    if len(group.exceptions) != 1:
+        return None
+    error = group.exceptions[0]
+    if isinstance(error, ExceptionGroup):
+        return _only_refusal(error)
+    return error if isinstance(error, ListenError | PluginError) else None
 
 
 def _methods_of(hooks: HookTable) -> list[AuthenticationMethod]:

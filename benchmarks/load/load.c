@@ -307,7 +307,7 @@ static void choose_window(struct load *load)
     size_t size = load->publishers[0].template.length;
     size_t sharing = options->scenario == SCENARIO_PAIRS ? 1 : options->publishers;
     size_t window = WINDOW_BYTES_PER_SUBSCRIBER / size / sharing;
-    size_t in_all = WINDOW_BYTES_IN_ALL / size / options->publishers / load->deliveries_per_message;
+    size_t in_all = WINDOW_BYTES_IN_ALL / size / options->publishers / (load->deliveries_per_message ? load->deliveries_per_message : 1);
     window = window < in_all ? window : in_all;
     window = window < WINDOW_MESSAGES ? window : WINDOW_MESSAGES;
     load->window = options->window ? options->window : window ? (uint32_t)window : 1;

@@ -13,7 +13,7 @@ static const char HELP[] =
     "  --scenario NAME     flood, pairs, ping-pong, open-loop, idle or storm (flood)\n"
     "  --host ADDRESS      an IPv4 address inside 127.0.0.0/8 (127.0.0.1)\n"
     "  --publishers N      (1)\n"
-    "  --subscribers N     (1; pairs always has one for each publisher)\n"
+    "  --subscribers N     (1; pairs always has one for each publisher; flood at QoS 1 and 2: 0, acknowledgements alone)\n"
     "  --connections N     idle: connections to open; storm: visits at most (1000)\n"
     "  --concurrency N     connections in their handshake at one time (50)\n"
     "  --qos 0|1|2         (0)\n"
@@ -101,6 +101,8 @@ static void check(struct options *options)
     }
     if (options->scenario == SCENARIO_OPEN_LOOP && options->rate * options->publishers > 1e7)
         refuse("more than 10 million messages per second");
+    if (options->subscribers == 0 && options->publishers && !(options->scenario == SCENARIO_FLOOD && options->qos))
+        refuse("without subscribers there is only flood at QoS 1 and 2");
     if (options->scenario != SCENARIO_PAIRS && (uint64_t)options->publishers * options->subscribers > 10000000)
         refuse("more than 10 million combinations of publisher and subscriber");
 }
@@ -133,7 +135,7 @@ void options_parse(struct options *options, int count, char **arguments)
         case PORT: options->port = (uint16_t)number(optarg, 1, 65535, name); break;
         case SCENARIO: set_scenario(options, optarg); break;
         case PUBLISHERS: options->publishers = (uint32_t)number(optarg, 1, 100000, name); break;
-        case SUBSCRIBERS: options->subscribers = (uint32_t)number(optarg, 1, 100000, name); break;
+        case SUBSCRIBERS: options->subscribers = (uint32_t)number(optarg, 0, 100000, name); break;
         case CONNECTIONS: options->connections = (uint32_t)number(optarg, 1, 10000000, name); break;
         case CONCURRENCY: options->concurrency = (uint32_t)number(optarg, 1, 10000, name); break;
         case QOS: options->qos = (int)number(optarg, 0, 2, name); break;

@@ -82,7 +82,7 @@ class PutQueued(NamedTuple):
 
     session_id: int
 
-    #: Grows within a session: the order of delivery.
+    #: Grows within a session: the order of delivery. No position is given twice, whatever the session.
     position: int
     message_id: int
     qos: int

@@ -51,6 +51,7 @@ class _Restoring:
         self._sessions: dict[int, Session] = {}
         self._ends: list[tuple[Session, float | None]] = []
         self._wills_due: dict[int, float | None] = {}
+        self._last_position = 0
         self._restored = Restored()
 
     def run(self, operations: Iterable[kept.Operation], progress: Callable[[int], object] | None) -> Restored:
@@ -64,7 +65,7 @@ class _Restoring:
         self._start_clocks()
         journal = self._state.plane.journal
         if journal is not None:
-            journal.start_after(max(self._messages, default=0), max(self._sessions, default=0))
+            journal.start_after(max(self._messages, default=0), max(self._sessions, default=0), self._last_position)
             for message in self._messages.values():
                 journal.drop_unreferred(message)
         return self._restored
@@ -95,6 +96,7 @@ class _Restoring:
                 )
                 restored.subscriptions += 1
             case kept.PutQueued():
+                self._last_position = max(self._last_position, operation.position)
                 message = None if operation.is_released else self._messages[operation.message_id]
                 self._sessions[operation.session_id].restore_queued(
                     message,
