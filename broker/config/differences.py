@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from noctule.config.options import Field, fields_of, is_group
+from noctule.config.options import Field, fields_of, is_group, item_of_list
 from noctule.config.problems import KeyPath, key_text
 from noctule.config.settings import ListenerSettings, PluginSettings, Settings
 from noctule.config.toml_text import field_text
@@ -65,6 +65,8 @@ def _group(old: Any, new: Any, path: KeyPath, leave_out: tuple[str, ...] = ()) -
 def _text(field: Field, value: object) -> str:
     if value is None:
         return "not set"
+    if is_group(item_of_list(field.type)):
+        return f"{len(value)} table{'' if len(value) == 1 else 's'}" if isinstance(value, tuple) else "not set"
     return "set" if is_group(type(value)) else field_text(field, value)
 
 

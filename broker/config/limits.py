@@ -76,3 +76,68 @@ BACKLOG: Final = 1_024
 FAULT_LOG_INTERVAL_S: Final = 10.0
 FAULT_LOG_PER_ADDRESS: Final = 5
 FAULT_LOG_OVERALL: Final = 50
+
+#: Devices of one MQTT-SN gateway, connected or asleep, and of one address. A device costs some 4 KiB and what is
+#: buffered for it. Behind one address there may be a forwarder with a whole sensor network.
+MQTT_SN_DEVICES_MAX: Final = 1_000
+MQTT_SN_DEVICES_PER_ADDRESS_MAX: Final = 250
+
+#: Largest MQTT-SN message either way: one datagram that no Ethernet, nor a tunnel over one, has to cut in pieces.
+#: MQTT-SN itself puts nothing together again, and of a datagram in pieces all is lost with any of them.
+MQTT_SN_MESSAGE_MAX_BYTES: Final = 1_400
+
+#: The largest payload of a UDP datagram: 65,535 less the headers of IPv4 and UDP.
+UDP_PAYLOAD_MAX_BYTES: Final = 65_507
+
+#: What waits in the gateway for one device that sleeps, or that has yet to acknowledge the message before: QoS 0,
+#: in aggregating mode any. What is beyond pushes out the oldest: of a sensor's set points the last one counts.
+MQTT_SN_BUFFER_MAX_MESSAGES: Final = 100
+MQTT_SN_BUFFER_MAX_BYTES: Final = 65_536
+
+#: Topic ids of one device, and the bytes of their names in all. Of 65,534 that there could be few devices need 100.
+MQTT_SN_TOPICS_MAX: Final = 1_000
+MQTT_SN_TOPIC_BYTES_MAX: Final = 65_536
+
+#: Messages of QoS 1 and 2 of one device that wait for the broker's answer. The specification allows one (6.6);
+#: clients exist that do not wait.
+MQTT_SN_RECEIVE_MAX: Final = 16
+
+#: T_retry and N_retry: the specification advises 10 to 15 s and 3 to 5 times (7.2).
+MQTT_SN_RETRY_INTERVAL_S: Final = 10.0
+MQTT_SN_RETRY_COUNT: Final = 3
+
+#: T_ADV: the specification advises more than 15 minutes (7.2).
+MQTT_SN_ADVERTISE_INTERVAL_S: Final = 900
+
+#: How long the session of a device outlives its connection: more than the longest sleep that can be announced,
+#: 65,535 s. UDP makes it cheap to leave sessions behind, so that "for good" is not the default.
+MQTT_SN_SESSION_EXPIRY_S: Final = 86_400
+
+#: The longest silence of a device that announces none (Duration 0): UDP does not tell that it is gone.
+MQTT_SN_SILENCE_MAX_S: Final = 86_400
+
+#: Datagrams handled in one go before the other tasks get their turn.
+MQTT_SN_DATAGRAM_BURST: Final = 32
+
+#: Datagrams of one address in a second, and how many of them at once: a flood costs no more than this. A forwarder
+#: with 250 devices stays far below.
+MQTT_SN_DATAGRAMS_PER_S: Final = 500.0
+MQTT_SN_DATAGRAMS_AT_ONCE: Final = 1_000
+
+#: What strangers (no device is known at their address and port) may make the gateway do in a second, over all:
+#: begin a connection, or answer them. Their addresses may be forged, so that no address can be held to it.
+MQTT_SN_STRANGERS_PER_S: Final = 100.0
+MQTT_SN_STRANGERS_AT_ONCE: Final = 500
+
+#: Addresses whose rate is remembered; beyond it the one that has been quiet for the longest is forgotten.
+MQTT_SN_ADDRESSES_MAX: Final = 4_096
+
+#: Bytes that a device may be sent unasked before it has proven that it receives them, beside three times what it has
+#: sent: room for a REGISTER. A forged address is not to be flooded with what the forger subscribes to.
+MQTT_SN_UNVERIFIED_BYTES_MAX: Final = 256
+
+#: The longest name of a node behind a forwarder, in bytes: a ZigBee address has 2 or 8, an IPv6 address with port 18.
+MQTT_SN_NODE_ID_MAX_BYTES: Final = 32
+
+#: Devices that have left and whose DISCONNECT is still answered, should they not have had the answer.
+MQTT_SN_LEFT_MAX: Final = 1_000

@@ -12,7 +12,14 @@ from noctule.config.documents import Document, read_environment, read_toml
 from noctule.config.mosquitto import read_mosquitto
 from noctule.config.options import alternatives_of, fields_of, is_group, item_of_list
 from noctule.config.problems import ConfigError, KeyPath, Positions, Problem
-from noctule.config.safety import clashing_listeners, closed_listeners, open_files, open_listeners
+from noctule.config.safety import (
+    clashing_gateways,
+    clashing_listeners,
+    closed_listeners,
+    exposed_gateways,
+    open_files,
+    open_listeners,
+)
 from noctule.config.settings import PluginSettings, Settings
 
 #: The type of a plugin's options; None where it takes none of its own, or any. LookupError, with what there is
@@ -129,10 +136,11 @@ def examine(
         settings = replace(settings, plugins=plugins)
         if not unread:
             problems += clashing_listeners(settings, positions) + closed_listeners(settings, positions)
+            problems += clashing_gateways(settings, positions)
     secret_files = {path: (path, place, about) for path, place, about in document.secret_files + checker.secret_files}
     warnings = document.warnings + checker.unsafe + open_files(secret_files.values(), checker.secrets)
     if not problems:
-        warnings += open_listeners(settings, positions)
+        warnings += open_listeners(settings, positions) + exposed_gateways(settings, positions)
     return Examined(
         None if problems else settings,
         tuple(_in_order(problems, document)),

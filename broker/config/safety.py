@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from noctule.config.problems import KeyPath, Place, Positions, Problem
-from noctule.config.settings import Settings
+from noctule.config.settings import ListenerSettings, Settings
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -48,6 +48,38 @@ def clashing_listeners(settings: Settings, positions: Positions) -> list[Problem
                     )
                 )
     return found
+
+
+def clashing_gateways(settings: Settings, positions: Positions) -> list[Problem]:
+    """The MQTT-SN gateways that want the address or the client identifier that another one has."""
+    taken: dict[tuple[str, object], int] = {}
+    found = []
+    for index, gateway in enumerate(settings.mqtt_sn):
+        wanted: list[tuple[str, object]] = [("client identifier", gateway.own_client_id)]
+        if gateway.port:
+            wanted.append(("address", f"{gateway.address}:{gateway.port}"))
+        for what, value in wanted:
+            first = taken.setdefault((what, value), index)
+            if first != index:
+                other = positions.place(("mqtt_sn", first))
+                text = f"the {what} {value} is taken by the gateway of {other}"
+                if what == "client identifier":
+                    text += '; give each a "gateway_id" of its own'
+                found.append(positions.problem(("mqtt_sn", index), text))
+    return found
+
+
+def exposed_gateways(settings: Settings, positions: Positions) -> list[Problem]:
+    """The MQTT-SN gateways that others than this machine can reach: nothing there is encrypted or proven."""
+    return [
+        positions.problem(
+            ("mqtt_sn", index),
+            f"whoever can reach {gateway.address}:{gateway.port} by UDP can be any of its devices and read what they "
+            "send: MQTT-SN has neither passwords nor encryption",
+        )
+        for index, gateway in enumerate(settings.mqtt_sn)
+        if not ListenerSettings(gateway.address).is_local
+    ]
 
 
 def open_listeners(settings: Settings, positions: Positions) -> list[Problem]:

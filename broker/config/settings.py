@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 from noctule.config import limits
 from noctule.config.log import LogSettings
+from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.config.options import Duration, Option, Quantity, Size
 from noctule.config.problems import Positions
 from noctule.config.tls import TlsSettings
@@ -460,6 +461,9 @@ class Settings:
     log: Annotated[LogSettings, Option("What is logged, how, and where to.", key="logging")] = field(
         default_factory=LogSettings
     )
+    mqtt_sn: Annotated[
+        tuple[MqttSnSettings, ...], Option("MQTT-SN gateways: sensors that speak MQTT-SN over UDP.", needs_restart=True)
+    ] = ()
     plugins: Annotated[tuple[PluginSettings, ...], Option(is_internal=True)] = ()
 
     def admits_anonymous(self, listener: ListenerSettings) -> bool:

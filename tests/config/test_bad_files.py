@@ -15,7 +15,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "[limits]\nallow_anonymous = true\nlevel = 'debug'",
         [
             "2: error: limits.allow_anonymous: unknown key; it belongs to the top of the file, before the first "
-            "[table] or [[listeners]]",
+            "[table] or [[listeners]] or [[mqtt_sn]]",
             "3: error: limits.level: unknown key; it belongs to [logging]",
         ],
     ),
