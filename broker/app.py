@@ -25,6 +25,7 @@ from noctule.hooks.metrics import Metrics
 from noctule.hooks.table import Hook, HookTable, Plugin, make_table
 from noctule.net.clock import Clock
 from noctule.net.listeners import Acceptor, ListenError, open_listeners, url_of
+from noctule.net.mqtt_sn.gateway import Gateway, open_gateway
 from noctule.net.streams import Streams
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.storage.store import Store, StoreError
@@ -68,6 +69,8 @@ class Broker:
             hook.call(self.metrics)
         self._reloading = trio.Lock()
         self._keeping: Keeping | None = None
+        #: The MQTT-SN gateways, while ``run`` runs.
+        self.gateways: tuple[Gateway, ...] = ()
         self._stop_asked = trio.Event()
         self._server_reference: str | None = None
 
@@ -151,6 +154,7 @@ class Broker:
     async def _serve(self, task_status: trio.TaskStatus[tuple[str, ...]]) -> None:
         """Listen and serve until ``stop`` is called; every link is closed then."""
         listening: list[tuple[socket.socket, ListenerSettings]] = []
+        datagrams: list[socket.socket] = []
         try:
             for hook in self.hooks.broker_starting:
                 await self._ask_to_start(hook)
@@ -158,13 +162,20 @@ class Broker:
                 await self._rejudging.judge_again(list(self.state.sessions))
             for listener in self.settings.listeners:
                 listening += [(bound, listener) for bound in await open_listeners(listener)]
-            self.urls = tuple(url_of(bound) for bound, _ in listening)
+            for gateway_settings in self.settings.mqtt_sn:
+                bound = await open_gateway(gateway_settings)
+                datagrams.append(bound)
+                gateway = Gateway(gateway_settings, bound, self.state, self._dispatcher, self._clock)
+                self.gateways = (*self.gateways, gateway)
+            self.urls = (*(url_of(bound) for bound, _ in listening), *(gateway.url for gateway in self.gateways))
             async with trio.open_nursery() as connections:
                 connections.start_soon(self._clock.run)
                 self.for_plugins.work_in(connections)
                 if self.hooks.authorize:
                     connections.start_soon(self._rejudging.look_after_answers)
                 self._dispatcher.decisions.wait_in(connections, self._clock)
+                for gateway in self.gateways:
+                    connections.start_soon(gateway.run)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
                     for bound, listener in listening:
@@ -183,7 +194,7 @@ class Broker:
                 await self._stop_plugins()
                 connections.cancel_scope.cancel()
         finally:
-            for bound, _ in listening:
+            for bound in (*(bound for bound, _ in listening), *datagrams):
                 bound.close()
             for link in list(self.state.links):
                 link.close()

@@ -42,7 +42,8 @@ class MqttSnSettings:
     """One MQTT-SN gateway."""
 
     address: Annotated[
-        str, Option('Address or host name to listen on; "*" is every IPv4 address of this machine, "::" every IPv6 one.')
+        str,
+        Option('Address or host name to listen on; "*" is every IPv4 address of this machine, "::" any of IPv6.'),
     ] = "127.0.0.1"
     port: Annotated[int, Option("UDP port; 0 lets the system choose one that is free.", minimum=0, maximum=65_535)] = (
         1883
@@ -124,7 +125,7 @@ class MqttSnSettings:
     ] = None
     advertise_port: Annotated[
         int | None,
-        Option("UDP port that ADVERTISE is sent to; not set: the gateway's.", minimum=1, maximum=65_535, example="1883"),
+        Option("UDP port ADVERTISE is sent to; not set: the gateway's.", minimum=1, maximum=65_535, example="1883"),
     ] = None
     advertise_interval_s: Annotated[
         Duration,

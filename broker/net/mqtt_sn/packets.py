@@ -371,7 +371,7 @@ def _malformed(text: str) -> NoReturn:
     raise PacketError(ReasonCode.MALFORMED_PACKET, text)
 
 
-def _body(kind: MessageType, reader: PacketReader) -> Message:  # noqa: PLR0911, PLR0912
+def _body(kind: MessageType, reader: PacketReader) -> Message:
     """What follows the header."""
     match kind:
         case MessageType.PUBLISH:
@@ -406,7 +406,7 @@ def _body(kind: MessageType, reader: PacketReader) -> Message:  # noqa: PLR0911,
             return _from_gateway(kind, reader)
 
 
-def _from_gateway(kind: MessageType, reader: PacketReader) -> Message:  # noqa: PLR0911
+def _from_gateway(kind: MessageType, reader: PacketReader) -> Message:
     """The messages that gateways alone send."""
     match kind:
         case MessageType.ADVERTISE:
@@ -538,7 +538,7 @@ def _u16(value: int) -> bytes:
     return value.to_bytes(2, "big")
 
 
-def _encoded_body(message: Message) -> tuple[MessageType, bytes]:  # noqa: PLR0911, PLR0912
+def _encoded_body(message: Message) -> tuple[MessageType, bytes]:
     match message:
         case Publish(topic_id, payload, qos, message_id, retain, dup):
             flags = _flags(qos, retain=retain, dup=dup) | topic_id.kind
@@ -575,7 +575,7 @@ def _encoded_body(message: Message) -> tuple[MessageType, bytes]:  # noqa: PLR09
             return _encoded_set_up(message)
 
 
-def _encoded_set_up(message: Message) -> tuple[MessageType, bytes]:  # noqa: PLR0911
+def _encoded_set_up(message: Message) -> tuple[MessageType, bytes]:
     """The messages by which clients and gateways find each other and begin."""
     match message:
         case Connect(client_id, duration_s, clean_session, will, protocol_id):

@@ -57,9 +57,15 @@ class TopicIds:
         if number in self._name_of:
             self._known.add(number)
 
-    def set_unknown(self, number: int) -> None:
-        """The device says that it does not know this id."""
+    def set_unknown(self, topic: str) -> None:
+        """The device does not know the id that this topic was sent with."""
+        self._used_predefined.pop(topic, None)
+        self._known.discard(self._id_of.get(topic, 0))
+
+    def set_number_unknown(self, number: int) -> None:
+        """The device does not know this id, of whatever kind."""
         self._known.discard(number)
+        self._used_predefined.pop(self._predefined.get(number, ""), None)
 
     def name_of(self, topic_id: TopicId) -> str | None:
         """The topic name that a device means; None where there is none of that id."""
