@@ -58,8 +58,8 @@ from noctule.protocol.reason_codes import ReasonCode
 #: A header of FRWDENCAP that holds the longest name of a node: length in three bytes, type, control byte.
 _ENCAPSULATION_MAX_BYTES: Final = 5 + limits.MQTT_SN_NODE_ID_MAX_BYTES
 
-#: What a client sends only when it believes that it is connected: it is told that it is not.
-_OF_CLIENTS: Final = (Pingreq, Publish, Pubrel, Register, Subscribe, Unsubscribe)
+#: What a client sends to begin, or when it believes that it is connected: it is told that it is not.
+_OF_CLIENTS: Final = (Connect, SearchGateway, Pingreq, Publish, Pubrel, Register, Subscribe, Unsubscribe)
 
 _logger = logging.getLogger("noctule.net")
 
@@ -219,7 +219,7 @@ class Gateway:
                     break
                 except OSError:
                     continue  # about a datagram of ours that could not be delivered
-                self.datagram(datagram, socket_address)
+                self._guarded(None, partial(self.datagram, datagram, socket_address))
             self._end_turn()
 
     async def _pump(self) -> None:
@@ -241,9 +241,8 @@ class Gateway:
             for item in self._deadlines.take_due(self._now):
                 if isinstance(item, _Client):
                     self._guarded(item, partial(self._tick, item))
-                elif isinstance(item, _KeepAlive) and not item.pumped.is_over:
-                    item.pumped.keep_alive()
-                    self._deadlines.schedule(item, self._now + item.pumped.keep_alive_s / 2)
+                elif isinstance(item, _KeepAlive):
+                    self._guarded(None, partial(self._keep_alive, item))
             self._end_turn()
 
     async def _advertise(self, address: str) -> None:
@@ -272,7 +271,8 @@ class Gateway:
             act()
         except Exception:
             _logger.exception(
-                "An error of the gateway's; it ends the connection of %s", "none" if client is None else client.address
+                "An error of the MQTT-SN gateway's; %s",
+                "no device is concerned" if client is None else f"it ends the connection of {client.address}",
             )
             if client is not None:
                 client.device.lose("an error of the gateway's")
@@ -324,7 +324,7 @@ class Gateway:
             self._say_goodbye_again(address)
             return
         is_update = isinstance(message, WillTopic | WillMessage) and message.is_update
-        if not (is_update or isinstance(message, Connect | SearchGateway | _OF_CLIENTS)):
+        if not (is_update or isinstance(message, _OF_CLIENTS)):
             return  # of a gateway, or too late: answering it could be answered again
         if not self._strangers.take(self._now):
             self.counts.over_rate += 1
@@ -493,6 +493,11 @@ class Gateway:
         elif pumped.keep_alive_s and pumped not in self._kept_alive:
             kept_alive = self._kept_alive[pumped] = _KeepAlive(pumped)
             self._deadlines.schedule(kept_alive, self._now + pumped.keep_alive_s / 2)
+
+    def _keep_alive(self, item: _KeepAlive) -> None:
+        if not item.pumped.is_over:
+            item.pumped.keep_alive()
+            self._deadlines.schedule(item, self._now + item.pumped.keep_alive_s / 2)
 
     # --- what goes ---
 
