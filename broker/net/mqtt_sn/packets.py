@@ -454,8 +454,9 @@ def _will_topic(kind: MessageType, reader: PacketReader) -> WillTopic:
     qos = _qos_of(flags)
     if qos == QOS_MINUS_ONE:
         _malformed("a Will has the QoS -1")
-    topic = _text(reader, "the Will topic") if reader.remaining else ""
-    return WillTopic(topic, qos, flags & _RETAIN != 0, is_update)
+    if not reader.remaining:
+        return WillTopic("", is_update=is_update)  # of no topic the flags say nothing
+    return WillTopic(_text(reader, "the Will topic"), qos, flags & _RETAIN != 0, is_update)
 
 
 def _publish(reader: PacketReader) -> Publish:
