@@ -12,7 +12,6 @@ from noctule.net.mqtt_sn.packets import (
     Message,
     Regack,
     Register,
-    TopicId,
     TopicIdType,
     decode,
     encode,
