@@ -64,6 +64,15 @@ _OF_CLIENTS: Final = (Connect, SearchGateway, Pingreq, Publish, Pubrel, Register
 _logger = logging.getLogger("noctule.net")
 
 
+#: Message ids that we choose are no larger: clients exist that take them for signed, and fail above.
+_RANDOM_ID_MAX: Final = 0x7FFF
+
+
+def _random_id() -> int:
+    """A message id that nobody can guess: it proves that its REGACK comes from where the REGISTER went."""
+    return secrets.randbelow(_RANDOM_ID_MAX) + 1
+
+
 class Pumped(Protocol):
     """A connection to the broker that has something to say now and then."""
 
@@ -360,7 +369,7 @@ class Gateway:
             self._settings,
             send=partial(self._send_to, client),
             open_upstream=partial(self._open_upstream, client),
-            random_id=lambda: secrets.randbelow(0xFFFF) + 1,
+            random_id=_random_id,
             wills=self._wills,
             counts=self.counts,
             predefined_topics=self._predefined,
