@@ -15,6 +15,7 @@ from noctule.config.problems import ConfigError, KeyPath, Positions, Problem
 from noctule.config.safety import (
     clashing_gateways,
     clashing_listeners,
+    closed_gateways,
     closed_listeners,
     exposed_gateways,
     open_files,
@@ -136,7 +137,7 @@ def examine(
         settings = replace(settings, plugins=plugins)
         if not unread:
             problems += clashing_listeners(settings, positions) + closed_listeners(settings, positions)
-            problems += clashing_gateways(settings, positions)
+            problems += clashing_gateways(settings, positions) + closed_gateways(settings, positions)
     secret_files = {path: (path, place, about) for path, place, about in document.secret_files + checker.secret_files}
     warnings = document.warnings + checker.unsafe + open_files(secret_files.values(), checker.secrets)
     if not problems:

@@ -307,7 +307,7 @@ class _Reader:
         if value == "http_api":
             self._wrong(line, f"the HTTP interface is {_NOT_YET}; remove the listener")
         elif value == "mqttsn":
-            self._wrong(line, f"MQTT-SN is {_NOT_YET}; remove the listener")
+            self._wrong(line, "MQTT-SN is configured in a TOML file, as [[mqtt_sn]]; remove the listener")
         elif value not in protocols:
             hint = did_you_mean(value, protocols)
             self._wrong(line, f'expected mqtt or websockets; got "{value}"{hint}')

@@ -50,6 +50,24 @@ def clashing_listeners(settings: Settings, positions: Positions) -> list[Problem
     return found
 
 
+def closed_gateways(settings: Settings, positions: Positions) -> list[Problem]:
+    """The MQTT-SN gateways that no device could pass: they are anonymous, and who is anonymous is not let in."""
+    if settings.plugins:
+        return []
+    return [
+        positions.problem(
+            ("mqtt_sn", index),
+            'no device could connect: devices are anonymous here, and not let in; give them a "user_name", or set '
+            "allow_anonymous to true",
+        )
+        for index, gateway in enumerate(settings.mqtt_sn)
+        if gateway.user_name is None
+        and not settings.admits_anonymous(
+            ListenerSettings(gateway.address, gateway.port, allow_anonymous=gateway.allow_anonymous)
+        )
+    ]
+
+
 def clashing_gateways(settings: Settings, positions: Positions) -> list[Problem]:
     """The MQTT-SN gateways that want the address or the client identifier that another one has."""
     taken: dict[tuple[str, object], int] = {}

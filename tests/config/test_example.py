@@ -65,6 +65,8 @@ def test_an_option_of_the_example_switched_on(tmp_path: Path, number: int) -> No
                 '"certificate_file" and "key_file" go together',
                 'expected "certificate_file" and "key_file"',
                 '"password" needs "user_name"',
+                'no device could connect: devices are anonymous here, and not let in; give them a "user_name", or set '
+                "allow_anonymous to true",
                 "nobody could connect: clients without a user name are not let in, and no plugin knows others; name "
                 "one that does (password_file), or set allow_anonymous to true",
             )
