@@ -237,12 +237,13 @@ def _announce(broker: Broker, urls: tuple[str, ...], sources: tuple[Path, ...]) 
     if any(anonymous) and not all(anonymous):
         who = "open to users that are known, or to anybody (allow_anonymous of its listener)"
     for url in urls:
-        _logger.info("Listening on %s, %s", url, who)
+        _logger.info("Listening on %s, %s", url, "for devices" if url.startswith("mqtt-sn:") else who)
     if broker.is_durable:
         _logger.info("State is kept in %s (durability %s)", data_directory(settings), settings.durability.value)
     else:
         _logger.info("State is in memory: sessions and retained messages end with this process")
-    if all(listener.is_local for listener in settings.listeners):
+    gateways = tuple(ListenerSettings(gateway.address) for gateway in settings.mqtt_sn)
+    if all(listener.is_local for listener in settings.listeners + gateways):
         _logger.info("Only this machine can connect. To let others in: noctule run --listen 0.0.0.0:1883")
     elif any(anonymous):
         _logger.warning("Other machines can connect, and there is no password: keep this to a network that you trust")

@@ -62,7 +62,7 @@ def written(folder: Path, text: str, name: str = "noctule.toml") -> str:
 
 
 def port_of(line: str) -> int:
-    found = re.search(r"mqtt://\S+:(\d+)", line)
+    found = re.search(r"mqtt(?:-sn)?://\S+:(\d+)", line)
     assert found is not None
     return int(found[1])
 
@@ -140,3 +140,13 @@ def test_warnings_are_logged(tmp_path: Path) -> None:
     )
     with running("-c", path) as (lines, _):
         assert f"WARNING {path}:3: enable_control_api: ignored: the topics below $CONTROL are not available" in lines[0]
+
+
+def test_an_mqtt_sn_gateway(tmp_path: Path) -> None:
+    path = written(tmp_path, "[[listeners]]\nport = 0\n[[mqtt_sn]]\nport = 0\ngateway_id = 9\n")
+    with running("-c", path, wait_for="mqtt-sn://") as (lines, _):
+        assert lines[-1].endswith(", for devices")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+            device.settimeout(DEADLINE)
+            device.sendto(b"\x03\x01\x01", ("127.0.0.1", port_of(lines[-1])))
+            assert device.recv(100) == b"\x03\x02\x09"
