@@ -77,7 +77,7 @@ FAULT_LOG_INTERVAL_S: Final = 10.0
 FAULT_LOG_PER_ADDRESS: Final = 5
 FAULT_LOG_OVERALL: Final = 50
 
-#: Devices of one MQTT-SN gateway, connected or asleep, and of one address. A device costs some 4 KiB and what is
+#: Devices of one MQTT-SN gateway, connected or asleep, and of one address. A device costs some 6 KiB and what is
 #: buffered for it. Behind one address there may be a forwarder with a whole sensor network.
 MQTT_SN_DEVICES_MAX: Final = 1_000
 MQTT_SN_DEVICES_PER_ADDRESS_MAX: Final = 250

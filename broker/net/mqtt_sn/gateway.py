@@ -363,6 +363,8 @@ class Gateway:
         if other is not None:
             other.device.lose("it connects anew")
             self._look_after(other)
+        if self._state.sessions.find(message.client_id) is None:
+            self._wills.pop(message.client_id, None)  # it went with the session that it was kept with
         client = _Client(address, self._now)
         client.device = Device(
             message.client_id,

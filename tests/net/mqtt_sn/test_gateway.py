@@ -221,6 +221,20 @@ def test_a_will_is_kept_with_its_session() -> None:
     run(main)
 
 
+def test_a_will_goes_with_its_session() -> None:
+    async def main(running: RunningGateway) -> None:
+        watching = await running.client()
+        await watching.subscribe("wills/#", 1)
+        device = await with_will(running, clean_session=False)
+        assert await device.ask(Disconnect()) == Disconnect()
+        await trio.sleep(200)
+        await device.connect(clean_session=False)
+        await trio.sleep(200)
+        await watching.ping()
+
+    run(main, session_expiry_s=100)
+
+
 # --- sessions and sleep ----------------------------------------------------------------------
 
 
