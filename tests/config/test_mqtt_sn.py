@@ -63,7 +63,8 @@ BAD: dict[str, tuple[str, str]] = {
     "no address": ('address = ""', '1: error: mqtt_sn[0]: "address" names nothing to listen on'),
     "largest message": (
         'max_message_size = "64KiB"',
-        '2: error: mqtt_sn[0].max_message_size: expected a size such as "2MB" or "64KiB" from 64B to 65507B; got "64KiB"',
+        '2: error: mqtt_sn[0].max_message_size: expected a size such as "2MB" or "64KiB" from 64B to 65507B; '
+        'got "64KiB"',
     ),
     "nobody could connect": (
         "allow_anonymous = false",

@@ -155,8 +155,6 @@ class SharedConnection:
         self._wanted: dict[str, dict[Member, int]] = {}  # who wants a filter, and at what QoS
         self._packet_id_of: dict[tuple[int, int], int] = {}  # (member, message id) of QoS 2, for what comes again
         self._receive_maximum = 1
-        # Of the broker's QoS 2 messages: handed out, and not released yet.
-        self._handed_out: set[int] = set()
         self._to_release: list[tuple[Member, int]] = []
         self.keep_alive_s = 0
 
@@ -353,7 +351,6 @@ class SharedConnection:
         self._requests.clear()
         self._wanted.clear()
         self._packet_id_of.clear()
-        self._handed_out.clear()
         self._to_release.clear()
         for member in members:
             device, member.device = member.device, None
@@ -389,10 +386,8 @@ class SharedConnection:
     def _deliver(self, connection: MemoryConnection, first: int, body: bytes, now: float) -> None:
         packet = decode_publish(first, body, VERSION, True)
         if packet.qos == 2:
+            # It comes once: a server sends again on another connection only, and this session ends with its own.
             connection.feed(encode_ack(PacketType.PUBREC, packet.packet_id, VERSION))
-            if packet.packet_id in self._handed_out:
-                return
-            self._handed_out.add(packet.packet_id)
         for member, qos in self._targets(packet.topic, packet.properties, retained=packet.retain).items():
             if member.device is None:
                 continue
@@ -419,7 +414,6 @@ class SharedConnection:
     def _acknowledgement(self, connection: MemoryConnection, first: int, body: bytes) -> None:
         ack = decode_ack(first, body, VERSION)
         if ack.packet_type == PacketType.PUBREL:
-            self._handed_out.discard(ack.packet_id)
             connection.feed(encode_ack(PacketType.PUBCOMP, ack.packet_id, VERSION))
             return
         flow = self._flows.get(ack.packet_id)

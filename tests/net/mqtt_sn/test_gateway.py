@@ -289,6 +289,26 @@ def test_a_device_that_sleeps() -> None:
     run(main)
 
 
+def test_a_sleeping_device_is_let_sleep_when_its_session_is_empty_and_not_before() -> None:
+    """The messages that cannot be delivered are more than are handled in one go."""
+
+    async def main(running: RunningGateway) -> None:
+        device = await (await running.device()).connect()
+        await device.subscribe("a/b", 1)
+        assert await device.ask(Disconnect(3600)) == Disconnect()
+        sender = await running.client()
+        for number in range(1, 101):
+            await sender.publish("a/b", bytes(2_000), 1, number)
+        await sender.publish("a/b", b"small", 1, 101)
+        await trio.testing.wait_all_tasks_blocked()
+        await device.send(Pingreq("dev"))
+        assert (await device.receive_publish())[1].payload == b"small"
+        assert await device.receive() == Pingresp()
+        assert running.gateway.counts.messages_dropped == 100
+
+    run(main)
+
+
 def test_more_messages_than_the_session_of_a_sleeping_device_holds() -> None:
     async def main(running: RunningGateway) -> None:
         device = await (await running.device()).connect()
