@@ -25,7 +25,8 @@ from noctule.hooks.metrics import Metrics
 from noctule.hooks.table import Hook, HookTable, Plugin, make_table
 from noctule.net.clock import Clock
 from noctule.net.listeners import Acceptor, ListenError, open_listeners, url_of
-from noctule.net.mqtt_sn.gateway import Gateway, open_gateway
+from noctule.net.mqtt_sn.gateway import Gateway
+from noctule.net.mqtt_sn.sockets import open_gateway
 from noctule.net.streams import Streams
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.storage.store import Store, StoreError

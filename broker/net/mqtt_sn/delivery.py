@@ -13,7 +13,7 @@ from typing import Final
 from noctule.config import limits
 from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.net.mqtt_sn.counts import Counts
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Message,
     Puback,
     Pubcomp,
@@ -25,8 +25,8 @@ from noctule.net.mqtt_sn.packets import (
     ReturnCode,
     TopicId,
     TopicIdType,
-    encode,
 )
+from noctule.net.mqtt_sn.packets import encode
 from noctule.net.mqtt_sn.topics import TopicIds
 from noctule.net.mqtt_sn.upstream import Delivery, Upstream
 from noctule.protocol.reason_codes import ReasonCode

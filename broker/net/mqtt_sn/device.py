@@ -9,7 +9,7 @@ from noctule.config import limits
 from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.net.mqtt_sn.counts import Counts
 from noctule.net.mqtt_sn.delivery import Deliveries
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     PROTOCOL_ID,
     QOS_MINUS_ONE,
     Connack,
@@ -38,8 +38,8 @@ from noctule.net.mqtt_sn.packets import (
     WillTopic,
     WillTopicRequest,
     WillTopicResponse,
-    encode,
 )
+from noctule.net.mqtt_sn.packets import encode
 from noctule.net.mqtt_sn.topics import TopicIds
 from noctule.net.mqtt_sn.upstream import ConnectRequest, Delivery, Upstream
 from noctule.protocol.connect import Will

@@ -1,7 +1,5 @@
 """The gateway: its UDP socket, who is known at which address, and the tasks that receive, wait and send."""
 
-import errno
-import ipaddress
 import logging
 import secrets
 import socket
@@ -14,18 +12,18 @@ import trio
 from noctule._speedups.deadlines import Deadlines, Timed
 from noctule.config import limits
 from noctule.config.mqtt_sn import AddressChange, MqttSnMode, MqttSnSettings
-from noctule.config.settings import EVERY_ADDRESS, ListenerSettings
+from noctule.config.settings import ListenerSettings
 from noctule.core.origin import Origin
 from noctule.core.state import State
 from noctule.handlers.connection import escaped
 from noctule.handlers.dispatch import Dispatcher
 from noctule.net.clock import Clock
-from noctule.net.listeners import ListenError
+from noctule.net.mqtt_sn.addresses import ENCAPSULATION_MAX_BYTES, Address, read_datagram
 from noctule.net.mqtt_sn.aggregating import SharedConnection
 from noctule.net.mqtt_sn.connection import MemoryConnection
 from noctule.net.mqtt_sn.counts import Counts
 from noctule.net.mqtt_sn.device import Device, DeviceState
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     QOS_MINUS_ONE,
     Advertise,
     Connack,
@@ -44,19 +42,14 @@ from noctule.net.mqtt_sn.packets import (
     Unsubscribe,
     WillMessage,
     WillTopic,
-    decode,
-    encode,
 )
+from noctule.net.mqtt_sn.packets import encode
 from noctule.net.mqtt_sn.rates import Bucket, Rates
 from noctule.net.mqtt_sn.transparent import Identity, TransparentUpstream
 from noctule.net.mqtt_sn.unconnected import UnconnectedPublisher
 from noctule.net.mqtt_sn.upstream import Upstream
 from noctule.protocol.connect import Will
 from noctule.protocol.errors import PacketError
-from noctule.protocol.reason_codes import ReasonCode
-
-#: A header of FRWDENCAP that holds the longest name of a node: length in three bytes, type, control byte.
-_ENCAPSULATION_MAX_BYTES: Final = 5 + limits.MQTT_SN_NODE_ID_MAX_BYTES
 
 #: What a client sends to begin, or when it believes that it is connected: it is told that it is not.
 _OF_CLIENTS: Final = (Connect, SearchGateway, Pingreq, Publish, Pubrel, Register, Subscribe, Unsubscribe)
@@ -91,44 +84,6 @@ class Pumped(Protocol):
     def keep_alive(self) -> None:
         """Let the broker hear of it."""
         ...
-
-
-class Address:
-    """Where datagrams come from: an address and port, or a node behind a forwarder there."""
-
-    __slots__ = ("ip", "node_id", "radius", "socket_address")
-
-    def __init__(self, socket_address: Any, node_id: bytes | None = None, radius: int = 0) -> None:
-        self.socket_address = socket_address
-        self.ip: str = socket_address[0]
-        self.node_id = node_id
-        self.radius = radius
-
-    @property
-    def key(self) -> tuple[Any, bytes | None]:
-        """What tells it from others."""
-        return self.socket_address, self.node_id
-
-    def __str__(self) -> str:
-        host, port = self.socket_address[:2]
-        text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return text if self.node_id is None else f"{text}/{self.node_id.hex()}"
-
-
-def _read(datagram: bytes, socket_address: Any, message_max_bytes: int) -> tuple[Address, Message, int]:
-    """Whom a datagram is from, the message in it, and the bytes of that. PacketError where it is none."""
-    address, message, size = Address(socket_address), decode(datagram), len(datagram)
-    if isinstance(message, Encapsulated):
-        if len(message.node_id) > limits.MQTT_SN_NODE_ID_MAX_BYTES:
-            raise PacketError(ReasonCode.MALFORMED_PACKET, "the name of the node is too long")
-        address = Address(socket_address, message.node_id, message.radius)
-        size = len(message.message)
-        message = decode(message.message)
-        if isinstance(message, Encapsulated):
-            raise PacketError(ReasonCode.MALFORMED_PACKET, "a message is encapsulated twice")
-    if size > message_max_bytes:
-        raise PacketError(ReasonCode.PACKET_TOO_LARGE, "the message is too large")
-    return address, message, size
 
 
 class _Client(Timed):
@@ -217,7 +172,7 @@ class Gateway:
     # --- the tasks ---
 
     async def _receive(self) -> None:
-        most = self._settings.message_max_bytes + _ENCAPSULATION_MAX_BYTES + 1
+        most = self._settings.message_max_bytes + ENCAPSULATION_MAX_BYTES + 1
         while True:
             await trio.lowlevel.wait_readable(self._bound)
             self._clock.begin_turn()
@@ -301,7 +256,7 @@ class Gateway:
             self.counts.over_rate += 1
             return
         try:
-            address, message, size = _read(datagram, socket_address, self._settings.message_max_bytes)
+            address, message, size = read_datagram(datagram, socket_address, self._settings.message_max_bytes)
         except PacketError as error:
             self.counts.malformed += 1
             _logger.debug("A datagram of %s that is no MQTT-SN message: %s.", Address(socket_address), error)
@@ -529,44 +484,3 @@ class Gateway:
             self.counts.unsent += 1
         else:
             self.counts.datagrams_sent += 1
-
-
-async def open_gateway(settings: MqttSnSettings) -> socket.socket:
-    """The bound, non-blocking UDP socket of a gateway. ListenError where it cannot be had."""
-    host = "0.0.0.0" if settings.address == EVERY_ADDRESS else settings.address  # noqa: S104
-    where = f"{settings.address}:{settings.port} (UDP)"
-    try:
-        found = await trio.socket.getaddrinfo(host, settings.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, socket_address = found[0]
-        bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {where}: {error.strerror or error}") from None
-    try:
-        bound.setblocking(False)
-        if settings.advertise_address is not None:
-            _prepare_advertising(bound, settings.advertise_address)
-        bound.bind(socket_address)
-    except (OSError, ValueError) as error:
-        bound.close()
-        hint = str(error)
-        if isinstance(error, OSError):
-            hint = {
-                errno.EADDRINUSE: "another program has this port (another gateway?); stop it or choose another port",
-                errno.EACCES: "ports below 1024 need privileges; choose another port",
-                errno.EADDRNOTAVAIL: "this machine does not have that address",
-            }.get(error.errno or 0, error.strerror or str(error))
-        raise ListenError(f"cannot listen on {where}: {hint}") from None
-    return bound
-
-
-def _prepare_advertising(bound: socket.socket, text: str) -> None:
-    """Allow broadcasts, or join the multicast group. ValueError where the address is neither form of address."""
-    group = ipaddress.ip_address(text)
-    if (group.version == 6) != (bound.family == socket.AF_INET6):
-        raise ValueError(f"advertise_address {text} is of another version of IP")
-    if not group.is_multicast:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    elif group.version == 4:
-        bound.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group.packed + bytes(4))
-    else:
-        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group.packed + bytes(4))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from noctule.config.mqtt_sn import TOPIC_ID_MAXIMUM
-from noctule.net.mqtt_sn.packets import TopicId, TopicIdType, short_topic_id
+from noctule.net.mqtt_sn.messages import TopicId, TopicIdType, short_topic_id
 
 _FIRST: Final = 1
 

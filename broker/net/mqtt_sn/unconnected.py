@@ -11,7 +11,7 @@ from noctule._speedups.codec import encode_publish
 from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.net.mqtt_sn.connection import VERSION, MemoryConnection
 from noctule.net.mqtt_sn.counts import Counts
-from noctule.net.mqtt_sn.packets import Publish, TopicIdType
+from noctule.net.mqtt_sn.messages import Publish, TopicIdType
 from noctule.net.mqtt_sn.transparent import Identity
 from noctule.protocol.connack import decode_connack
 from noctule.protocol.connect import Connect, encode_connect

@@ -6,16 +6,8 @@ from typing import Any
 from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.net.mqtt_sn.counts import Counts
 from noctule.net.mqtt_sn.device import Device, DeviceState
-from noctule.net.mqtt_sn.packets import (
-    Connack,
-    Connect,
-    Message,
-    Regack,
-    Register,
-    TopicIdType,
-    decode,
-    encode,
-)
+from noctule.net.mqtt_sn.messages import Connack, Connect, Message, Regack, Register, TopicIdType
+from noctule.net.mqtt_sn.packets import decode, encode
 from noctule.net.mqtt_sn.upstream import ConnectRequest, Delivery
 from noctule.protocol import Will
 

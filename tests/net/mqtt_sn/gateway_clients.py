@@ -15,7 +15,7 @@ from noctule.app import Broker
 from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.config.settings import Limits, Settings
 from noctule.net.mqtt_sn.gateway import Gateway
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Connack,
     Connect,
     Encapsulated,
@@ -30,9 +30,8 @@ from noctule.net.mqtt_sn.packets import (
     Suback,
     Subscribe,
     TopicIdType,
-    decode,
-    encode,
 )
+from noctule.net.mqtt_sn.packets import decode, encode
 
 #: How long to wait for what is not to come: the clock jumps.
 A_WHILE_S = 1.0

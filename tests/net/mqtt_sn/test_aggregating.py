@@ -10,7 +10,7 @@ from net.mqtt_sn.gateway_clients import RunningGateway, SnClient, running_gatewa
 from net.stream_clients import V5, run_mocked
 from noctule._speedups.codec import encode_ack
 from noctule.config.mqtt_sn import MqttSnMode
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Connack,
     Connect,
     Disconnect,

@@ -11,7 +11,7 @@ from net.mqtt_sn.gateway_clients import running_gateway
 from net.stream_clients import run_mocked
 from noctule.config import limits
 from noctule.config.mqtt_sn import MqttSnMode
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Connack,
     Connect,
     Disconnect,
@@ -32,8 +32,8 @@ from noctule.net.mqtt_sn.packets import (
     Unsubscribe,
     WillMessage,
     WillTopic,
-    encode,
 )
+from noctule.net.mqtt_sn.packets import encode
 
 NAMES = st.sampled_from(["a", "t1", "a/b", "a/+", "#", "pre/defined", "$share/g/a", "x" * 300, "a/#/b"])
 IDS = st.integers(0, 8) | st.sampled_from([0x4001, 0x4002, 0x7431, 0xFFFF])

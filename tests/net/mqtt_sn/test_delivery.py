@@ -4,7 +4,7 @@ import pytest
 from net.mqtt_sn.device_bench import NORMAL, PREDEFINED, SHORT, Bench
 from noctule.config import limits
 from noctule.net.mqtt_sn.device import DeviceState
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Message,
     Pingreq,
     Pingresp,
@@ -18,8 +18,8 @@ from noctule.net.mqtt_sn.packets import (
     Suback,
     Subscribe,
     TopicId,
-    encode,
 )
+from noctule.net.mqtt_sn.packets import encode
 
 ACCEPTED, CONGESTION, INVALID_TOPIC_ID, NOT_SUPPORTED = range(4)
 

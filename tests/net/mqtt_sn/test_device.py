@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from net.mqtt_sn.device_bench import NORMAL, PREDEFINED, SHORT, Bench
 from noctule.net.mqtt_sn.device import DeviceState, patience_s
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Connack,
     Connect,
     Disconnect,

@@ -11,8 +11,7 @@ from net.stream_clients import V5, run_mocked
 from noctule._speedups.codec import encode_ack
 from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.net.listeners import ListenError
-from noctule.net.mqtt_sn.gateway import open_gateway
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Advertise,
     Connack,
     Connect,
@@ -38,8 +37,9 @@ from noctule.net.mqtt_sn.packets import (
     WillTopic,
     WillTopicRequest,
     WillTopicResponse,
-    decode,
 )
+from noctule.net.mqtt_sn.packets import decode
+from noctule.net.mqtt_sn.sockets import open_gateway
 from noctule.protocol import PacketType
 
 ACCEPTED, CONGESTION, INVALID_TOPIC_ID, NOT_SUPPORTED = range(4)

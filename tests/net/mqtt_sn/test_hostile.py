@@ -11,7 +11,7 @@ from net.mqtt_sn.gateway_clients import RunningGateway, running_gateway
 from net.stream_clients import run_mocked
 from noctule.config import limits
 from noctule.net.mqtt_sn.device import Device
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Advertise,
     Connack,
     Connect,
@@ -39,8 +39,8 @@ from noctule.net.mqtt_sn.packets import (
     WillTopic,
     WillTopicRequest,
     WillTopicResponse,
-    encode,
 )
+from noctule.net.mqtt_sn.packets import encode
 from noctule.net.mqtt_sn.rates import Bucket, Rates
 
 ACCEPTED, CONGESTION, INVALID_TOPIC_ID, NOT_SUPPORTED = range(4)

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from noctule.net.mqtt_sn.packets import (
+from noctule.net.mqtt_sn.messages import (
     Advertise,
     Connack,
     Connect,
@@ -34,10 +34,9 @@ from noctule.net.mqtt_sn.packets import (
     WillTopic,
     WillTopicRequest,
     WillTopicResponse,
-    decode,
-    encode,
     short_topic_id,
 )
+from noctule.net.mqtt_sn.packets import decode, encode
 from noctule.protocol import PacketError
 
 NORMAL, PREDEFINED, SHORT = TopicIdType
