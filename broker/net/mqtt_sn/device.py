@@ -11,7 +11,6 @@ from noctule.net.mqtt_sn.counts import Counts
 from noctule.net.mqtt_sn.delivery import Deliveries
 from noctule.net.mqtt_sn.messages import (
     PROTOCOL_ID,
-    QOS_MINUS_ONE,
     Connack,
     Connect,
     Disconnect,
@@ -26,11 +25,7 @@ from noctule.net.mqtt_sn.messages import (
     Regack,
     Register,
     ReturnCode,
-    Suback,
     Subscribe,
-    TopicId,
-    TopicIdType,
-    Unsuback,
     Unsubscribe,
     WillMessage,
     WillMessageRequest,
@@ -40,24 +35,14 @@ from noctule.net.mqtt_sn.messages import (
     WillTopicResponse,
 )
 from noctule.net.mqtt_sn.packets import encode
+from noctule.net.mqtt_sn.requests import Requests, return_code_of
 from noctule.net.mqtt_sn.topics import TopicIds
 from noctule.net.mqtt_sn.upstream import ConnectRequest, Delivery, Upstream
 from noctule.protocol.connect import Will
 from noctule.protocol.errors import PacketError
-from noctule.protocol.filters import check_topic_name, split_filter
-from noctule.protocol.reason_codes import FIRST_FAILURE, ReasonCode
+from noctule.protocol.filters import check_topic_name
 
 _NEVER: Final = float("inf")
-
-#: What a client can do something about by waiting.
-_CONGESTION: Final = frozenset(
-    (
-        ReasonCode.SERVER_UNAVAILABLE,
-        ReasonCode.SERVER_BUSY,
-        ReasonCode.QUOTA_EXCEEDED,
-        ReasonCode.CONNECTION_RATE_EXCEEDED,
-    )
-)
 
 
 class DeviceState(Enum):
@@ -84,17 +69,6 @@ class DeviceState(Enum):
 
 
 _CONNECTED: Final = frozenset((DeviceState.ACTIVE, DeviceState.ASLEEP, DeviceState.AWAKE))
-
-
-def return_code_of(reason_code: int) -> ReturnCode:
-    """What MQTT-SN has for a reason code of MQTT 5."""
-    if reason_code < FIRST_FAILURE:
-        return ReturnCode.ACCEPTED
-    if reason_code in _CONGESTION:
-        return ReturnCode.CONGESTION
-    if reason_code == ReasonCode.TOPIC_NAME_INVALID:
-        return ReturnCode.INVALID_TOPIC_ID
-    return ReturnCode.NOT_SUPPORTED
 
 
 def patience_s(duration_s: float) -> float:
@@ -134,21 +108,16 @@ class Device:
         self._wills = wills
         self._counts = counts
         self._topic_levels_max = topic_levels_max
-        self._receive_max = receive_max
         self._keep_alive_max_s = keep_alive_max_s
         predefined = settings.topics_by_predefined_id if predefined_topics is None else predefined_topics
         self.topics = TopicIds(predefined, settings.topics_max, limits.MQTT_SN_TOPIC_BYTES_MAX)
+        self.requests = Requests(self.topics, send, topic_levels_max, receive_max)
         self.deliveries = Deliveries(settings, self.topics, send, random_id, counts)
         self._upstream: Upstream | None = None
         self._connect = Connect(client_id, 0)
         self._will: Will | None = None
         self._lost_at = _NEVER
         self._silence_s = 0.0
-        # Of the device, by message id: the number that its topic has in the PUBACK.
-        self._publishing: dict[int, int] = {}
-        self._last_puback: Puback | None = None
-        # By message id: the topic for the SUBACK.
-        self._subscribing: dict[int, TopicId] = {}
 
     @property
     def deadline(self) -> float:
@@ -187,15 +156,15 @@ class Device:
     def _receive_connected(self, message: Message, now: float) -> None:
         match message:
             case Publish():
-                self._receive_publish(message)
+                self.requests.publish(message, self._up)
             case Pubrel(message_id):
                 self._up.release(message_id)
             case Register():
-                self._receive_register(message)
+                self.requests.register(message)
             case Subscribe():
-                self._receive_subscribe(message)
+                self.requests.subscribe(message, self._up)
             case Unsubscribe():
-                self._receive_unsubscribe(message)
+                self.requests.unsubscribe(message, self._up)
             case Regack() | Puback() | Pubcomp():
                 self.deliveries.answered(message, now)
             case Pubrec(message_id):
@@ -246,9 +215,7 @@ class Device:
         self.deliveries.pause()
         self._connect = message
         self.has_spoken = False
-        self._publishing.clear()
-        self._subscribing.clear()
-        self._last_puback = None
+        self.requests.clear()
         self.topics.clear()
         self._silence_s = limits.CONNECT_TIMEOUT_S
         self._be_patient(now)
@@ -378,102 +345,7 @@ class Device:
             self._upstream.lose(cause)
         self._go()
 
-    # --- what it asks for ---
-
-    def _receive_publish(self, message: Publish) -> None:
-        topic = self.topics.name_of(message.topic_id)
-        number, message_id = message.topic_id.number, message.message_id
-        if message.qos == QOS_MINUS_ONE:
-            return  # the gateway's affair, connected or not
-        refusal = self._refusal_of(message, topic)
-        if refusal is not None:
-            if message.qos or refusal is ReturnCode.INVALID_TOPIC_ID:
-                self._answer(Puback(number, message_id, refusal))
-            return
-        if message.qos == 1 and message.dup and self._last_puback == Puback(number, message_id, ReturnCode.ACCEPTED):
-            self._answer(self._last_puback)  # which it has not had
-            return
-        if message.qos == 1 and message_id in self._publishing:
-            return  # sent again; the answer is on its way
-        if message.topic_id.kind is TopicIdType.NORMAL:
-            self.topics.set_known(number)
-        if message.qos:
-            self._publishing[message_id] = number
-        self._up.publish(topic or "", message.payload, message.qos, message_id, retain=message.retain, dup=message.dup)
-
-    def _refusal_of(self, message: Publish, topic: str | None) -> ReturnCode | None:
-        if topic is None:
-            return ReturnCode.INVALID_TOPIC_ID
-        try:
-            check_topic_name(topic, self._topic_levels_max)
-        except PacketError:
-            return ReturnCode.INVALID_TOPIC_ID
-        if message.qos and message.message_id == 0:
-            return ReturnCode.NOT_SUPPORTED
-        is_new = message.message_id not in self._publishing
-        if self._up.is_busy or (message.qos and is_new and len(self._publishing) >= self._receive_max):
-            return ReturnCode.CONGESTION
-        return None
-
-    def _receive_register(self, message: Register) -> None:
-        number, code = 0, ReturnCode.ACCEPTED
-        try:
-            check_topic_name(message.topic, self._topic_levels_max)
-        except PacketError:
-            code = ReturnCode.NOT_SUPPORTED
-        else:
-            given = self.topics.give(message.topic)
-            if given is None:
-                code = ReturnCode.CONGESTION
-            else:
-                number = given
-                self.topics.set_known(number)
-        self._answer(Regack(number, message.message_id, code))
-
-    def _receive_subscribe(self, message: Subscribe) -> None:
-        message_id = message.message_id
-        topic_filter, topic_id, code = self._subscription(message.topic)
-        is_new = message_id not in self._subscribing
-        if message_id == 0:
-            code = ReturnCode.NOT_SUPPORTED
-        elif self._up.is_busy or (is_new and len(self._subscribing) >= self._receive_max):
-            code = ReturnCode.CONGESTION
-        if code is not ReturnCode.ACCEPTED:
-            self._answer(Suback(0, 0, message_id, code))
-            return
-        self._subscribing[message_id] = topic_id
-        self._up.subscribe(topic_filter, message.qos, message_id)
-
-    def _subscription(self, topic: str | TopicId) -> tuple[str, TopicId, ReturnCode]:
-        """The filter that is meant, the topic id for the SUBACK, and whether it can be."""
-        none = TopicId(TopicIdType.NORMAL, 0)
-        name = self.topics.name_of(topic) if isinstance(topic, TopicId) else topic
-        if name is None:
-            return "", none, ReturnCode.INVALID_TOPIC_ID
-        try:
-            parts = split_filter(name, self._topic_levels_max)
-        except PacketError:
-            return "", none, ReturnCode.NOT_SUPPORTED
-        if isinstance(topic, TopicId):
-            return name, topic if topic.kind is TopicIdType.PREDEFINED else none, ReturnCode.ACCEPTED
-        if "+" in parts.filter or "#" in parts.filter:
-            return name, none, ReturnCode.ACCEPTED
-        given = self.topics.give(parts.filter)
-        if given is None:
-            return "", none, ReturnCode.CONGESTION
-        return name, TopicId(TopicIdType.NORMAL, given), ReturnCode.ACCEPTED
-
-    def _receive_unsubscribe(self, message: Unsubscribe) -> None:
-        name = self.topics.name_of(message.topic) if isinstance(message.topic, TopicId) else message.topic
-        try:
-            if name is not None and message.message_id and not self._up.is_busy:
-                split_filter(name, self._topic_levels_max)
-                self._up.unsubscribe(name, message.message_id)
-                return
-        except PacketError:
-            pass
-        if not self._up.is_busy:
-            self._answer(Unsuback(message.message_id))  # there is no such subscription; UNSUBACK cannot say more
+    # --- its Will, while it is connected ---
 
     def _update_will_topic(self, message: WillTopic) -> None:
         code = ReturnCode.ACCEPTED
@@ -520,43 +392,23 @@ class Device:
 
     def published(self, message_id: int, reason_code: int) -> None:
         """The answer at QoS 1."""
-        number = self._publishing.pop(message_id, None)
-        if number is not None:
-            self._last_puback = Puback(number, message_id, return_code_of(reason_code))
-            self._answer(self._last_puback)
+        self.requests.published(message_id, reason_code)
 
     def received(self, message_id: int, reason_code: int) -> None:
-        """The first answer at QoS 2; a refusal is a PUBACK, which has a code."""
-        number = self._publishing.get(message_id)
-        if number is None:
-            return
-        if reason_code >= FIRST_FAILURE:
-            del self._publishing[message_id]
-            self._answer(Puback(number, message_id, return_code_of(reason_code)))
-        else:
-            self._answer(Pubrec(message_id))
+        """The first answer at QoS 2."""
+        self.requests.received(message_id, reason_code)
 
     def completed(self, message_id: int) -> None:
         """The last answer at QoS 2."""
-        self._publishing.pop(message_id, None)
-        self._answer(Pubcomp(message_id))
+        self.requests.completed(message_id)
 
     def subscribed(self, message_id: int, reason_code: int) -> None:
         """The answer to SUBSCRIBE."""
-        topic_id = self._subscribing.pop(message_id, None)
-        if topic_id is None:
-            return
-        code = return_code_of(reason_code)
-        if code is ReturnCode.ACCEPTED:
-            if topic_id.kind is TopicIdType.NORMAL:
-                self.topics.set_known(topic_id.number)
-            self._answer(Suback(reason_code, topic_id.number, message_id, code))
-        else:
-            self._answer(Suback(0, 0, message_id, code))
+        self.requests.subscribed(message_id, reason_code)
 
     def unsubscribed(self, message_id: int) -> None:
         """The answer to UNSUBSCRIBE."""
-        self._answer(Unsuback(message_id))
+        self.requests.unsubscribed(message_id)
 
     def deliver(self, delivery: Delivery, now: float) -> None:
         """A message for the device."""

@@ -85,7 +85,7 @@ def happens(bench: Bench, event: tuple[Any, ...]) -> None:
             device.connected(code, bench.now)
         case ("published" | "received" | "subscribed" as name, message_id):
             getattr(device, name)(message_id, 0)
-        case ("completed", message_id) if message_id in device._publishing:
+        case ("completed", message_id) if message_id in device.requests._publishing:
             device.completed(message_id)
         case ("release", packet_id) if device.is_connected and packet_id and device.deliveries.queued_messages < 5:
             device.release(packet_id, bench.now)
@@ -117,8 +117,8 @@ def test_any_messages_and_events(steps: list[Any]) -> None:
         assert device.deliveries.queued_messages <= 5 + kept
         assert device.deliveries.queued_bytes <= 1_500 + kept * 700
         assert len(device.topics) <= 4
-        assert len(device._publishing) <= limits.MQTT_SN_RECEIVE_MAX
-        assert len(device._subscribing) <= limits.MQTT_SN_RECEIVE_MAX
+        assert len(device.requests._publishing) <= limits.MQTT_SN_RECEIVE_MAX
+        assert len(device.requests._subscribing) <= limits.MQTT_SN_RECEIVE_MAX
         assert len(bench.wills) <= 1
     bench.advance(100_000)
     assert not bench.device.is_connected

@@ -10,7 +10,7 @@ import trio.testing
 from net.mqtt_sn.gateway_clients import RunningGateway, running_gateway
 from net.stream_clients import run_mocked
 from noctule.config import limits
-from noctule.net.mqtt_sn.device import Device
+from noctule.config.mqtt_sn import AddressChange
 from noctule.net.mqtt_sn.messages import (
     Advertise,
     Connack,
@@ -42,6 +42,7 @@ from noctule.net.mqtt_sn.messages import (
 )
 from noctule.net.mqtt_sn.packets import encode
 from noctule.net.mqtt_sn.rates import Bucket, Rates
+from noctule.net.mqtt_sn.requests import Requests
 
 ACCEPTED, CONGESTION, INVALID_TOPIC_ID, NOT_SUPPORTED = range(4)
 NORMAL, PREDEFINED, SHORT = TopicIdType
@@ -398,8 +399,6 @@ def test_a_device_that_connects_from_elsewhere(address: str, change: str) -> Non
         assert await old.ask(Pingreq()) == Disconnect()
         assert len(running.broker.state.links) == 1
 
-    from noctule.config.mqtt_sn import AddressChange
-
     run(main, address_change=AddressChange(change))
 
 
@@ -419,10 +418,10 @@ def test_another_client_at_the_same_address() -> None:
 def test_an_error_of_ours_ends_the_connection_of_one_device(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(device: Device, message: Register) -> None:
+    def fail(requests: Requests, message: Register) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Device, "_receive_register", fail)
+    monkeypatch.setattr(Requests, "register", fail)
 
     async def main(running: RunningGateway) -> None:
         one = await (await running.device()).connect("one")
