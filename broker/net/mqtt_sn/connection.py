@@ -51,7 +51,7 @@ class MemoryConnection:
     @property
     def is_busy(self) -> bool:
         """Whether what it was fed has to wait."""
-        return bool(self._link.is_paused or self._link.has_more)
+        return bool(self._link.is_paused or self._link.is_stalled or self._link.has_more)
 
     def feed(self, packet: bytes) -> None:
         """Give the broker whole packets. An error of the broker's ends this connection, and nothing else."""
@@ -80,13 +80,13 @@ class MemoryConnection:
             if link.has_more:
                 link.go_on()
                 self._wake_for_more()
-            while link.pending_bytes:
+            while link.sendable_bytes:
                 packets += self._scanner.feed(link.take_output())
                 link.output_sent()
         except Exception:
             _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
             self.lose("an error of the broker's")
-        if link.state == ENDING:
+        if link.state == ENDING and not link.pending_bytes:
             link.close()  # all that it has sent is taken
         return packets
 

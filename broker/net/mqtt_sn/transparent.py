@@ -54,6 +54,7 @@ class TransparentUpstream:
         self._device: Downstream | None = device
         self._identity = identity
         self._woken = woken
+        self._state = state
         self._connection = MemoryConnection(state, dispatcher, origin, peer, lambda: woken(self))
         #: How long its broker's end may be left without a packet; 0: any time.
         self.keep_alive_s = 0
@@ -131,7 +132,7 @@ class TransparentUpstream:
         """MQTT cannot change a Will; the session that holds it can. Like every Will it is judged when it is due."""
         session = self._connection.link.session
         if session is not None:
-            session.will = will
+            self._state.sessions.arm_will(session, will)
 
     def disconnect(self) -> None:
         """DISCONNECT."""

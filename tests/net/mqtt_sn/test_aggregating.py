@@ -62,7 +62,7 @@ def test_one_connection_for_all() -> None:
         (link,) = running.broker.state.links
         assert link.session is not None
         assert link.session.client_id == "plant"
-        assert link.connection.user_name == "plant-user"
+        assert link.session.client.user_name == "plant-user"
         assert running.gateway.device_count == 3
 
     run(main, user_name="plant-user")

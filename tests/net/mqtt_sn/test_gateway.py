@@ -434,7 +434,7 @@ def test_the_user_that_a_device_is() -> None:
     async def main(running: RunningGateway) -> None:
         await (await running.device()).connect()
         (link,) = running.broker.state.links
-        assert link.connection.user_name == "sensor-dev"
+        assert link.session.client.user_name == "sensor-dev"
         assert link.origin.user_name == "sensor-dev"
         assert link.origin.address == "127.0.0.1"
         assert link.origin.listener.allow_anonymous is False
@@ -446,7 +446,7 @@ def test_devices_are_anonymous_unless_it_is_said_who_they_are() -> None:
     async def main(running: RunningGateway) -> None:
         await (await running.device()).connect()
         (link,) = running.broker.state.links
-        assert link.connection.user_name is None
+        assert link.session.client.user_name is None
         assert link.origin.user_name is None
 
     run(main)
@@ -459,14 +459,17 @@ def test_only_the_devices_that_are_named() -> None:
         assert running.gateway.device_count == 0
         await device.connect("dev")
         (link,) = running.broker.state.links
-        assert link.connection.user_name == "dev"
+        assert link.session.client.user_name == "dev"
 
     run(main, client_ids=("dev",), user_name="%c")
 
 
 def test_messages_that_the_broker_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     class Nothing:
-        def publish_rights(self, topic: bytes) -> int:
+        def rule_of(self, action: object, topic: str) -> str:
+            return ""
+
+    def publish_rights(self, topic: bytes) -> int:
             return 0
 
         def may_receive(self, topic: bytes) -> bool:
