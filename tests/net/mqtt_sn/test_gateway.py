@@ -469,7 +469,7 @@ def test_messages_that_the_broker_does_not_allow(monkeypatch: pytest.MonkeyPatch
         def rule_of(self, action: object, topic: str) -> str:
             return ""
 
-    def publish_rights(self, topic: bytes) -> int:
+        def publish_rights(self, topic: bytes) -> int:
             return 0
 
         def may_receive(self, topic: bytes) -> bool:
