@@ -14,7 +14,7 @@ from noctule.api import (
     PutSubscription,
     PutWill,
 )
-from noctule.plugins.sqlite_store.schema import CHECKSUMS, TABLES, Table
+from noctule.plugins.sqlite_store.schema import CHECKSUMS, MESSAGE, SESSION, TABLES, Table
 
 
 class Loss(NamedTuple):
@@ -74,7 +74,7 @@ def read_table(rows: Iterator[tuple[Any, ...]], table: Table, lose: Callable[[Lo
     make, checksum_of = _MAKERS[table.name], CHECKSUMS[table.name]
     checksum_at = len(table.columns)
     refers = table.refers_to_message or table.belongs_to_session
-    key_bytes = len(table.key)
+    key_columns = len(table.key)
     for row in rows:
         try:
             operation = make(row)
@@ -82,18 +82,37 @@ def read_table(rows: Iterator[tuple[Any, ...]], table: Table, lose: Callable[[Lo
         except (TypeError, ValueError, AttributeError):  # a value of another type, text that is none
             is_whole = False
         if not is_whole:
-            lose(Loss(table, row[:key_bytes], "damaged", True))
+            lose(Loss(table, row[:key_columns], "damaged", True))
         elif refers and None in row[checksum_at + 1 :]:
             missing = "message" if table.refers_to_message and row[checksum_at + 1] is None else "session"
-            lose(Loss(table, row[:key_bytes], f"whose {missing} is missing", False))
+            lose(Loss(table, row[:key_columns], f"whose {missing} is missing", False))
         else:
             yield operation
 
 
 def read_rows(connection: sqlite3.Connection, lose: Callable[[Loss], None]) -> Iterator[Operation]:
     """Everything, in the order of ``Store.restore``. sqlite3.Error where the file cannot be read."""
+    lost: dict[Table, set[int]] = {MESSAGE: set(), SESSION: set()}
+
+    def note(loss: Loss) -> None:
+        lose(loss)
+        if loss.table in lost:
+            lost[loss.table].add(loss.key[0])
+
     for table in TABLES:
-        yield from read_table(connection.execute(_query(table)), table, lose)
+        rows: Iterator[tuple[Any, ...]] = connection.execute(_query(table))
+        if lost[MESSAGE] or lost[SESSION]:
+            rows = _without(rows, table, lost)
+        yield from read_table(rows, table, note)
+
+
+def _without(rows: Iterator[tuple[Any, ...]], table: Table, lost: dict[Table, set[int]]) -> Iterator[tuple[Any, ...]]:
+    """Rows in which a reference to what has just been found to be damaged is a reference to nothing."""
+    own = len(table.columns) + 1
+    kinds = [MESSAGE] * table.refers_to_message + [SESSION] * table.belongs_to_session
+    for row in rows:
+        references = zip(kinds, row[own:], strict=True)
+        yield (*row[:own], *(None if number in lost[kind] else number for kind, number in references))
 
 
 def count_rows(connection: sqlite3.Connection) -> dict[str, int]:

@@ -24,6 +24,9 @@ from noctule.plugins.sqlite_store.schema import MIGRATIONS, TABLES
 #: SQLite's codes that say that there is no room: for data, and for the index of the log.
 FULL_CODES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
+#: With less room than this SQLite may not even open the file: the index of its log takes some.
+OPENING_BYTES: Final = 1024 * 1024
+
 
 class OnCorrupt(Enum):
     """What to do with a damaged file."""
@@ -161,6 +164,11 @@ class SqliteStore:
         self._findings.append(text)
 
     def _open(self) -> None:
+        free = self._directory.free_bytes()
+        if free is not None and free < OPENING_BYTES:
+            # A full disk is no reason not to start: what is taken out makes room.
+            self._reserve.give_up()
+            self._is_full = True
         frames_written = database.frames_written(self._path)
         damage = self._look()
         aside: Path | None = None
@@ -192,7 +200,8 @@ class SqliteStore:
             raise StoreError(f"cannot open {self._path}: {error}") from None
         except OSError as error:
             raise StoreError(f"cannot open {self._path}: {error.strerror}") from None
-        self._reserve.take()
+        if not self._is_full:
+            self._reserve.take()
         self._look_at_room()
 
     def _look(self) -> str | None:
@@ -291,8 +300,8 @@ class SqliteStore:
         except Exception as error:
             raise self._fail(f"a commit to {self._path} failed: {error}") from error
         self._log_has_news = True
-        self._look_at_room()
         self._limit_log(connection)
+        self._look_at_room()
 
     def _write(self, connection: sqlite3.Connection, batch: Batch, sync: bool) -> None:
         """The transaction; a second time where the disk was full, there was a reserve, and the batch makes room."""
@@ -305,7 +314,8 @@ class SqliteStore:
                 raise
             had_reserve = self._reserve.is_held
             self._reserve.give_up()
-            self._is_full = self.is_low = True
+            self._is_full = True
+            self._look_at_room()
             if not had_reserve or batch.puts():
                 raise self._full() from error
             try:
@@ -408,9 +418,9 @@ class SqliteStore:
         if self._failure is not None:
             return
         self._reserve.take()
-        self._look_at_room()
         if self._log_has_news:
             self._checkpoint(self._opened())
+        self._look_at_room()
         if self._failure is not None:
             raise StoreFailedError(self._failure)
 

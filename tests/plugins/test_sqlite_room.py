@@ -1,0 +1,147 @@
+"""The SQLite store where room runs out, on a file system of one megabyte, and where it can be made again."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from noctule.plugins.sqlite_store import Config, SqliteStore
+from noctule.storage.operations import DropMessage, PutMessage
+from noctule.storage.store import StoreFullError
+
+SIZE_BYTES = 4_000_000
+RESERVE_BYTES = 500_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes; it takes root to mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", place], stderr=subprocess.DEVNULL, check=False
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("a small file system cannot be mounted here (test_store_power_loss fills disks up without)")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def message(number: int) -> PutMessage:
+    return PutMessage(number, b"t", number.to_bytes(2, "big") * 1000, 1, False, b"", None)
+
+
+def make(place: Path, low_disk_bytes: int = 0) -> SqliteStore:
+    config = Config(
+        path=place / "store",
+        reserve_bytes=RESERVE_BYTES,
+        low_disk_bytes=low_disk_bytes,
+        checkpoint_bytes=300_000,
+    )
+    return SqliteStore(config)
+
+
+def fill(store: SqliteStore) -> int:
+    """Put messages until there is no room; the last one that was kept comes back."""
+    number = 0
+    while True:
+        try:
+            store.commit([message(number + 1)], sync=True)
+        except StoreFullError:
+            return number
+        number += 1
+
+
+def test_a_full_disk_loses_nothing_and_takes_what_makes_room(small_disk: Path) -> None:
+    store = make(small_disk)
+    store.open()
+    list(store.restore())
+    assert (small_disk / "store" / "reserve").stat().st_blocks * 512 >= RESERVE_BYTES
+    last = fill(store)
+    assert last > 500
+    assert store.is_low
+    assert not (small_disk / "store" / "reserve").exists(), "it has been given up"
+    for number in range(last + 1, last + 20):
+        with pytest.raises(StoreFullError):
+            store.commit([message(number)], sync=True)
+    with pytest.raises(StoreFullError):
+        store.commit([DropMessage(1), message(last + 1)], sync=True)
+    dropped = range(1, last, 2)
+    for number in dropped:
+        store.commit([DropMessage(number)], sync=True)
+    store.close()
+
+    again = make(small_disk)
+    again.open()
+    kept = {row.message_id for row in again.restore() if isinstance(row, PutMessage)}
+    assert kept == set(range(1, last + 1)) - set(dropped)
+    again.close()
+
+
+def test_room_that_is_made_is_used(small_disk: Path) -> None:
+    hog = small_disk / "hog"
+    hog.write_bytes(b"x" * (SIZE_BYTES // 2))
+    store = make(small_disk)
+    store.open()
+    list(store.restore())
+    last = fill(store)
+    hog.unlink()
+    store.idle()
+    assert not store.is_low
+    assert (small_disk / "store" / "reserve").exists(), "it is held again"
+    store.commit([message(last + 1)], sync=True)
+    store.close()
+
+
+def test_room_that_is_made_is_used_without_idling(small_disk: Path) -> None:
+    hog = small_disk / "hog"
+    hog.write_bytes(b"x" * (SIZE_BYTES // 2))
+    store = make(small_disk)
+    store.open()
+    list(store.restore())
+    last = fill(store)
+    hog.unlink()
+    store.commit([message(last + 1)], sync=True)
+    assert not store.is_low
+    store.close()
+
+
+def test_little_room_is_noticed_before_there_is_none(small_disk: Path) -> None:
+    store = make(small_disk, low_disk_bytes=1_500_000)
+    store.open()
+    list(store.restore())
+    assert not store.is_low
+    number = 0
+    while not store.is_low:
+        number += 1
+        store.commit([message(number)], sync=False)
+    assert store.free_bytes is not None
+    assert 500_000 < store.free_bytes < 1_500_000
+    assert any("room runs short" in line for line in store.findings())
+    store.commit([message(number + 1)], sync=True)  # it is the broker that takes no more
+    store.close()
+
+
+def test_a_full_disk_does_not_keep_a_store_from_opening(small_disk: Path) -> None:
+    store = make(small_disk)
+    store.open()
+    list(store.restore())
+    store.commit([message(1), message(2)], sync=True)
+    store.close()
+    hog = small_disk / "hog"
+    with hog.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    store = make(small_disk)
+    store.open()
+    assert len(list(store.restore())) == 2
+    assert store.is_low
+    with pytest.raises(StoreFullError):
+        store.commit([message(3)], sync=True)
+    store.commit([DropMessage(1)], sync=True)
+    store.close()
