@@ -1,7 +1,7 @@
 """A history of commits that is the same each time, and the process that writes it to a store.
 
-As a script: ``history.py DIRECTORY SYNCS COMMITS``, where SYNCS is a text of 1 and 0, repeated: whether each commit
-is synced. After each commit its number is written to the file ``acked``, as an acknowledgement would be.
+As a script: ``history.py DIRECTORY SYNCS COMMITS [FIRST]``, where SYNCS is a text of 1 and 0, repeated: whether
+each commit is synced. After each commit its number is written to the file ``acked``, as an acknowledgement would be.
 """
 
 import os
@@ -43,14 +43,14 @@ def commit(number: int) -> list[Operation]:
     operations += [
         PutMessage(number, b"a/%d" % (number % 7), payload, 1, False, b"", None),
         PutQueued(owner, number, number, 1, 0, number, False, b"", b""),
-        PutReceived(owner, number % 3 + 1, number),
+        PutReceived(owner, number % 65_535 + 1, number),
         PutRetained(b"a/%d" % (number % 7), number),
     ]
     if (old := number - 12) > 0:
         was_owner = old % SESSIONS + 1
         operations += [
             DropQueued(was_owner, old),
-            DropReceived(was_owner, old % 3 + 1) if number % 4 == 0 else PutReceived(was_owner, 9, number),
+            DropReceived(was_owner, old % 65_535 + 1),
             DropMessage(old),
         ]
     if number % 20 == 0:
@@ -62,7 +62,7 @@ def commit(number: int) -> list[Operation]:
     return operations
 
 
-def main(directory: str, syncs: str, commits: str) -> int:
+def main(directory: str, syncs: str, commits: str, first: str = "1") -> int:
     """Write the history. 0: to its end; 3: the store refused to open; 4: it failed; 5: it failed and took
     more; 6: it was full."""
     acked = os.open(Path(directory) / "acked", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -79,7 +79,7 @@ def main(directory: str, syncs: str, commits: str) -> int:
         os.close(acked)
         return 3
     code = 0
-    for number in range(1, int(commits) + 1):
+    for number in range(int(first), int(commits) + 1):
         try:
             store.commit(commit(number), sync=syncs[number % len(syncs)] == "1")
         except StoreFullError as error:
@@ -95,7 +95,7 @@ def main(directory: str, syncs: str, commits: str) -> int:
             else:
                 code = 5
             break
-        os.write(acked, b"%d" % number)
+        os.write(acked, b"%d\n" % number)
         if number % 15 == 0:
             try:
                 store.idle()
