@@ -29,6 +29,9 @@ _FAULTS_MAX: Final = 10
 _WAL_HEADER_BYTES: Final = 32
 _WAL_FRAME_HEADER_BYTES: Final = 24
 
+#: What stands in a frame's header in place of the size of the database where the frame does not end a transaction.
+_NO_COMMIT: Final = bytes(4)
+
 #: Statements by version.
 Migrations = tuple[tuple[str, ...], ...]
 
@@ -183,9 +186,10 @@ def copy(connection: sqlite3.Connection, target: Path) -> None:
 
 
 def frames_written(path: Path) -> int:
-    """How far the log of a database was written since it was begun anew, in frames; 0 where there is no log.
+    """Where the last transaction in the log of a database ends, in frames from its begin; 0 where there is no log.
 
-    A frame counts as written where it has the marks of the log's header: what is left of an older round has others.
+    A frame counts where it ends a transaction and has the marks of the log's header: what is left of an older round
+    has others. Of a transaction that was not written to its end, none does.
     """
     try:
         with path.with_name(path.name + "-wal").open("rb") as log:
@@ -197,12 +201,14 @@ def frames_written(path: Path) -> int:
                 return 1  # the header is damaged: nothing of the log can be read
             salts = header[16:24]
             written = number = 0
+            is_ours = False
             while len(frame := log.read(_WAL_FRAME_HEADER_BYTES)) == _WAL_FRAME_HEADER_BYTES:
                 number += 1
-                if frame[8:16] == salts:
+                if frame[8:16] == salts and frame[4:8] != _NO_COMMIT:
                     written = number
+                is_ours = is_ours or frame[8:16] == salts
                 log.seek(page_bytes, os.SEEK_CUR)
-            return written if written or not number else 1
+            return written if is_ours or not number else 1  # the header's marks may be what is damaged
     except OSError:
         return 0
 

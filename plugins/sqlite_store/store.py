@@ -188,7 +188,7 @@ class SqliteStore:
             elif (frames_read := database.frames_read(connection)) < frames_written:
                 self._findings.append(
                     f"{self._log_path}: only {frames_read} of {frames_written} pages were written whole; the rest is "
-                    "lost. After a loss of power that is what had not been acknowledged; otherwise the disk has "
+                    "lost. After a crash or a loss of power nothing of it had been acknowledged; otherwise the disk has "
                     "damaged the file"
                 )
             # The first write makes the log, and SQLite syncs its name, but goes on where that fails. We do not.

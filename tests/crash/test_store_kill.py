@@ -25,7 +25,8 @@ def restored(directory: Path) -> dict[object, Operation]:
     model = Model()
     try:
         model.apply(store.restore())
-        assert store.findings() == []
+        # The kill may have come between the two writes of a transaction's last page: that is told, and nothing else.
+        assert [line for line in store.findings() if "were written whole" not in line] == []
     finally:
         store.close()
     return dict(model.rows)
