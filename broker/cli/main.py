@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from noctule._version import __version__
-from noctule.cli import check, config, convert, passwd, pub, run, sub
+from noctule.cli import check, config, convert, passwd, pub, run, store, sub
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="noctule", description="An MQTT broker, and the tools to talk to one.")
     parser.add_argument("--version", action="version", version=f"noctule {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, pub, sub, passwd, check, config, convert):
+    for command in (run, pub, sub, passwd, check, config, convert, store):
         command.add_parser(subparsers)
     parsed = parser.parse_args(arguments)
     try:

@@ -188,8 +188,8 @@ class SqliteStore:
             elif (frames_read := database.frames_read(connection)) < frames_written:
                 self._findings.append(
                     f"{self._log_path}: only {frames_read} of {frames_written} pages were written whole; the rest is "
-                    "lost. After a crash or a loss of power nothing of it had been acknowledged; otherwise the disk has "
-                    "damaged the file"
+                    "lost. After a crash or a loss of power nothing of it had been acknowledged; otherwise the disk "
+                    "has damaged the file"
                 )
             # The first write makes the log, and SQLite syncs its name, but goes on where that fails. We do not.
             connection.execute("UPDATE sync_mark SET number = number + 1")
