@@ -23,6 +23,9 @@ BUSY_TIMEOUT_MS: Final = 5_000
 #: SQLite's codes that say that a file is damaged, or none of its own.
 DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
+#: What reading a damaged file raises: the module fails to decode SQLite's message where that quotes the damage.
+READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+
 #: As many faults of one file as are worth telling.
 _FAULTS_MAX: Final = 10
 
@@ -128,6 +131,8 @@ def examine(path: Path, migrations: Migrations) -> int:
             return _examine(connection, path, migrations)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DamageError(error.object.decode("utf-8", "backslashreplace")) from None
     except sqlite3.Error as error:
         if primary_code(error) in DAMAGE_CODES or primary_code(error) == sqlite3.SQLITE_ERROR:
             raise DamageError(str(error)) from None
@@ -162,7 +167,7 @@ def faults_of(connection: sqlite3.Connection) -> Sequence[str]:
     """What SQLite finds wrong with the structure of the file."""
     try:
         rows = connection.execute(f"PRAGMA quick_check({_FAULTS_MAX})").fetchall()
-    except sqlite3.Error as error:
+    except READ_ERRORS as error:
         return [str(error)]
     found = [line for (text,) in rows for line in str(text).splitlines()]
     return [] if found == ["ok"] else found

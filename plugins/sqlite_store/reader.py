@@ -6,7 +6,7 @@ from pathlib import Path
 
 from noctule.api import Operation, StoreError
 from noctule.plugins.sqlite_store import database, reading
-from noctule.plugins.sqlite_store.database import COMPANIONS, DATABASE_NAME, DamageError
+from noctule.plugins.sqlite_store.database import COMPANIONS, DATABASE_NAME, READ_ERRORS, DamageError
 from noctule.plugins.sqlite_store.schema import MIGRATIONS
 
 
@@ -41,7 +41,7 @@ class SqliteReader:
         try:
             for _ in reading.read_rows(self._connection, losses.append):
                 pass
-        except sqlite3.Error as error:
+        except READ_ERRORS as error:
             faults.append(f"{self._path}: reading stopped: {error}")
         return faults + [f"{self._path}: {line}" for line in reading.summarise(losses)]
 
@@ -52,7 +52,7 @@ class SqliteReader:
             row = self._connection.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()
             figures["payload_bytes"] = row[0]
             free, page = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _PAGE_PRAGMAS)
-        except sqlite3.Error as error:
+        except READ_ERRORS as error:
             raise StoreError(f"cannot read {self._path}: {error}") from None
         figures["unused_bytes"] = free * page
         for companion in ("", *COMPANIONS):
@@ -69,7 +69,7 @@ class SqliteReader:
                 yield from reading.read_rows(self._connection, self._refuse)
             finally:
                 self._connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
+        except READ_ERRORS as error:
             raise StoreError(f"cannot read {self._path}: {error}") from None
 
     def _refuse(self, loss: reading.Loss) -> None:

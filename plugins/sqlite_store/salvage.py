@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from noctule.plugins.sqlite_store.database import COMPANIONS, connect
+from noctule.plugins.sqlite_store.database import COMPANIONS, READ_ERRORS, connect
 from noctule.plugins.sqlite_store.reading import Loss, read_table
 from noctule.plugins.sqlite_store.schema import CHECKSUMS, TABLES, Table
 
@@ -70,7 +70,7 @@ def _rows(source: sqlite3.Connection, table: Table, losses: list[Loss], stops: l
         try:
             for operation in read_table(source.execute(query), table, losses.append):
                 yield (*operation, checksum_of(operation))
-        except sqlite3.Error as error:
+        except READ_ERRORS as error:
             stops.append(str(error))
         else:
             return

@@ -256,6 +256,11 @@ def flip_schema(path: Path) -> None:
     path.write_bytes(content.replace(b"CREATE TABLE queued", b"CREATE TABLE queue_", 1))
 
 
+def spoil_schema(path: Path) -> None:
+    """So that SQLite's own message is no UTF-8."""
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE queued", b"CRE\xc1TE TABLE queued", 1))
+
+
 def zero_page(path: Path) -> None:
     content = bytearray(path.read_bytes())
     page = len(content) // 4096 // 2
@@ -269,6 +274,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut": cut,
     "a page of zeros": zero_page,
     "tables renamed": flip_schema,
+    "tables unreadable": spoil_schema,
     "no version": lambda path: path.write_bytes(path.read_bytes()[:60] + bytes(4) + path.read_bytes()[64:]),
 }
 
