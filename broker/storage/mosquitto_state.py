@@ -316,7 +316,7 @@ class _Importer:
                     PutQueued(
                         session,
                         position,
-                        message,
+                        0 if is_released else message,
                         row["qos"],
                         int(bool(row.get("retain"))),
                         0 if row["state"] == _STATE_QUEUED else row["mid"],

@@ -84,6 +84,8 @@ class PutQueued(NamedTuple):
 
     #: Grows within a session: the order of delivery. No position is given twice, whatever the session.
     position: int
+
+    #: 0: none any more. A message of QoS 2 that the client has received needs nothing but its packet identifier.
     message_id: int
     qos: int
 

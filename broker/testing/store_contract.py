@@ -78,6 +78,7 @@ FULL: Final[tuple[Operation, ...]] = (
     PutSubscription(1, b"a/+/#", b"", 2, 3, 268_435_455),
     PutSubscription(1, b"a/+/#", b"share", 0, 0, 0),
     PutQueued(1, 1, 1, 2, 255, 65_535, True, b"\x0b\x01\x0b\x02", b"\x00group"),
+    PutQueued(1, 2, 0, 2, 0, 7, True, b"", b""),
     PutQueued(1, 2**53, 2**53, 1, 0, 0, False, b"", b""),
     PutReceived(1, 65_535, 1),
     PutRetained("t/ü/☃".encode(), 1),
@@ -107,9 +108,11 @@ class Model:
     def restart(self) -> None:
         """Forget what refers to what is not there."""
         for key, row in list(self.rows.items()):
-            if (isinstance(row, _ABOUT_A_MESSAGE) and (PutMessage, row.message_id) not in self.rows) or (
-                isinstance(row, _OF_A_SESSION) and (PutSession, row.session_id) not in self.rows
-            ):
+            if isinstance(row, PutQueued) and not row.message_id:
+                is_about_nothing = False
+            else:
+                is_about_nothing = isinstance(row, _ABOUT_A_MESSAGE) and (PutMessage, row.message_id) not in self.rows
+            if is_about_nothing or (isinstance(row, _OF_A_SESSION) and (PutSession, row.session_id) not in self.rows):
                 del self.rows[key]
 
 
@@ -144,7 +147,7 @@ def operations_strategy() -> st.SearchStrategy[Operation]:
         st.builds(PutMessage, number, topic, small, qos, flag, small, time),
         st.builds(PutSession, number, st.sampled_from(["", "c", "ü"]), who, u32, time),
         st.builds(PutSubscription, number, topic, st.sampled_from([b"", b"g"]), qos, st.integers(0, 3), u32),
-        st.builds(PutQueued, number, number, number, qos, st.integers(0, 255), number, flag, small, small),
+        st.builds(PutQueued, number, number, st.integers(0, 4), qos, st.integers(0, 255), number, flag, small, small),
         st.builds(PutReceived, number, number, number),
         st.builds(PutRetained, topic, number),
         st.builds(PutWill, number, topic, small, qos, flag, small, u32, who, time),

@@ -1,7 +1,6 @@
 """What a sequence of operations comes to: for each key the last word on it."""
 
 from collections.abc import Iterable
-from itertools import chain
 from typing import Any
 
 from noctule.api import (
@@ -93,11 +92,3 @@ class Batch:
                 self.wills[session_id] = None
             case _:
                 raise TypeError(f"not an operation of a store: {operation!r:.80}")
-
-    def puts(self) -> bool:
-        """Whether any row is put: what needs room."""
-        by_session: tuple[dict[int, Any], ...] = (self.subscriptions, self.queued, self.received)
-        tables = chain(
-            (self.messages, self.sessions, self.retained, self.wills), *(table.values() for table in by_session)
-        )
-        return any(row is not None for table in tables for row in table.values())

@@ -14,7 +14,7 @@ from noctule.api import (
     PutSubscription,
     PutWill,
 )
-from noctule.plugins.sqlite_store.schema import CHECKSUMS, MESSAGE, SESSION, TABLES, Table
+from noctule.plugins.sqlite_store.schema import CHECKSUMS, MESSAGE, QUEUED, SESSION, TABLES, Table
 
 
 class Loss(NamedTuple):
@@ -57,7 +57,8 @@ def _query(table: Table) -> str:
     columns = [f"t.{column}" for column in (*table.columns, "checksum")]
     joins = ""
     if table.refers_to_message:
-        columns.append("m.message_id")
+        # What is queued may be about no message any more: that is a reference to nothing that is as it should be.
+        columns.append("CASE t.message_id WHEN 0 THEN 0 ELSE m.message_id END" if table is QUEUED else "m.message_id")
         joins += " LEFT JOIN message AS m ON m.message_id = t.message_id"
     if table.belongs_to_session:
         columns.append("s.session_id")

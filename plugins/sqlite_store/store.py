@@ -24,6 +24,9 @@ from noctule.plugins.sqlite_store.schema import MIGRATIONS, TABLES
 #: SQLite's codes that say that there is no room: for data, and for the index of the log.
 FULL_CODES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
+#: As large as SQLite lets a database become, in pages.
+PAGES_MAX: Final = 0x3FFF_FFFF
+
 #: With less room than this SQLite may not even open the file: the index of its log takes some.
 OPENING_BYTES: Final = 1024 * 1024
 
@@ -200,7 +203,9 @@ class SqliteStore:
             raise StoreError(f"cannot open {self._path}: {error}") from None
         except OSError as error:
             raise StoreError(f"cannot open {self._path}: {error.strerror}") from None
-        if not self._is_full:
+        if self._is_full:
+            self._enter_full(connection)
+        else:
             self._reserve.take()
         self._look_at_room()
 
@@ -296,6 +301,7 @@ class SqliteStore:
             batch = Batch(operations)
             self._write(connection, batch, sync)
         except StoreFullError:
+            self._look_at_room()
             raise
         except Exception as error:
             raise self._fail(f"a commit to {self._path} failed: {error}") from error
@@ -304,26 +310,36 @@ class SqliteStore:
         self._look_at_room()
 
     def _write(self, connection: sqlite3.Connection, batch: Batch, sync: bool) -> None:
-        """The transaction; a second time where the disk was full, there was a reserve, and the batch makes room."""
-        if self._is_full and not self._reserve.take() and batch.puts():
-            raise self._full()  # what the reserve has left is for what makes room
+        """The transaction; a second time with the reserve where there was no room."""
+        if self._is_full and self._reserve.take():
+            self._leave_full(connection)
         try:
             self._transact(connection, batch, sync)
         except sqlite3.Error as error:
             if not self._is_about_room(error):
                 raise
-            had_reserve = self._reserve.is_held
-            self._reserve.give_up()
-            self._is_full = True
-            self._look_at_room()
-            if not had_reserve or batch.puts():
+            if self._is_full:
                 raise self._full() from error
-            try:
-                self._transact(connection, batch, sync)
-            except sqlite3.Error as again:
-                if not self._is_about_room(again):
-                    raise
-                raise self._full() from again
+        else:
+            return
+        self._enter_full(connection)
+        try:
+            self._transact(connection, batch, sync)
+        except sqlite3.Error as error:
+            if not self._is_about_room(error):
+                raise
+            raise self._full() from error
+
+    def _enter_full(self, connection: sqlite3.Connection) -> None:
+        """Give up the reserve, for the log alone: the database takes what fits into pages that have become free."""
+        self._reserve.give_up()
+        self._is_full = True
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite makes it as many as there are
+
+    def _leave_full(self, connection: sqlite3.Connection) -> None:
+        """The reserve is held again: the database may grow."""
+        self._is_full = False
+        connection.execute(f"PRAGMA max_page_count = {PAGES_MAX}")
 
     def _is_about_room(self, error: sqlite3.Error) -> bool:
         return getattr(error, "sqlite_errorcode", 0) in FULL_CODES
@@ -346,6 +362,7 @@ class SqliteStore:
         self._has_unsynced = not sync
 
     def _apply(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Drops come before puts, which can use their pages then."""
         many = connection.executemany
         if batch.dropped_sessions:
             ids = [(session_id,) for session_id in batch.dropped_sessions]
@@ -358,19 +375,19 @@ class SqliteStore:
             new = [row for row in batch.messages.values() if row is not None]
             highest = self._highest_message_id
             old = [(number,) for number, row in batch.messages.items() if row is None and number <= highest]
+            if old:
+                many(schema.MESSAGE.drop, old)
             if new:
                 many(schema.MESSAGE.put, [(*row, check_message(row)) for row in new])
                 self._highest_message_id = max(highest, max(row.message_id for row in new))
-            if old:
-                many(schema.MESSAGE.drop, old)
         if batch.queued:
             check_queued = schema.check_queued
-            entries = [row for rows in batch.queued.values() for row in rows.values() if row is not None]
-            if entries:
-                many(schema.QUEUED.put, [(*row, check_queued(row)) for row in entries])
             done = [(owner, key) for owner, rows in batch.queued.items() for key, row in rows.items() if row is None]
             if done:
                 many(schema.QUEUED.drop, done)
+            entries = [row for rows in batch.queued.values() for row in rows.values() if row is not None]
+            if entries:
+                many(schema.QUEUED.put, [(*row, check_queued(row)) for row in entries])
         self._apply_rest(many, batch)
 
     def _apply_rest(self, many: Any, batch: Batch) -> None:
@@ -397,10 +414,10 @@ class SqliteStore:
                     drops.append(key)
                 else:
                     puts.append((*row, checksum_of(row)))
-            if puts:
-                many(table.put, puts)
             if drops:
                 many(table.drop, drops)
+            if puts:
+                many(table.put, puts)
 
     def _full(self) -> StoreFullError:
         return StoreFullError(
@@ -417,16 +434,17 @@ class SqliteStore:
         """See ``Store``."""
         if self._failure is not None:
             return
-        self._reserve.take()
+        connection = self._opened()
+        if self._reserve.take() and self._is_full:
+            self._leave_full(connection)
         if self._log_has_news:
-            self._checkpoint(self._opened())
+            self._checkpoint(connection)
         self._look_at_room()
         if self._failure is not None:
             raise StoreFailedError(self._failure)
 
     def _look_at_room(self) -> None:
         self.free_bytes = free = self._directory.free_bytes()
-        self._is_full = self._is_full and not self._reserve.is_held
         is_low = self._is_full or (free is not None and free < self._config.low_disk_bytes)
         if is_low and not self.is_low:
             self._findings.append(f"room runs short on the disk of {self._directory.path}: {free} bytes are free")
@@ -451,8 +469,7 @@ class SqliteStore:
             is_busy, written, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             if self._is_about_room(error):
-                self._reserve.give_up()  # the log still has everything
-                self._is_full = True
+                self._enter_full(connection)  # the log still has everything
                 return False
             self._fail(f"the log of {self._path} could not be worked in: {error}")
             return False

@@ -66,11 +66,12 @@ def test_a_full_disk_loses_nothing_and_takes_what_makes_room(small_disk: Path) -
     assert last > 500
     assert store.is_low
     assert not (small_disk / "store" / "reserve").exists(), "it has been given up"
-    for number in range(last + 1, last + 20):
+    large = message(last + 1)._replace(payload=bytes(2 * RESERVE_BYTES))
+    for _ in range(3):
         with pytest.raises(StoreFullError):
-            store.commit([message(number)], sync=True)
+            store.commit([large], sync=True)
     with pytest.raises(StoreFullError):
-        store.commit([DropMessage(1), message(last + 1)], sync=True)
+        store.commit([DropMessage(1), large], sync=True)
     dropped = range(1, last, 2)
     for number in dropped:
         store.commit([DropMessage(number)], sync=True)
@@ -80,6 +81,26 @@ def test_a_full_disk_loses_nothing_and_takes_what_makes_room(small_disk: Path) -
     again.open()
     kept = {row.message_id for row in again.restore() if isinstance(row, PutMessage)}
     assert kept == set(range(1, last + 1)) - set(dropped)
+    again.close()
+
+
+def test_on_a_full_disk_what_is_put_takes_the_place_of_what_is_dropped(small_disk: Path) -> None:
+    """Much more than the reserve goes through, as long as as much is dropped."""
+    store = make(small_disk)
+    store.open()
+    list(store.restore())
+    last = fill(store)
+    ahead = 10  # pages become free whole: it takes a few messages
+    store.commit([DropMessage(number) for number in range(1, ahead + 1)], sync=True)
+    for number in range(1, last - ahead + 1):
+        store.commit([message(last + number), DropMessage(number + ahead)], sync=True)
+    assert store.is_low
+    store.close()
+    again = make(small_disk)
+    again.open()
+    assert {row.message_id for row in again.restore() if isinstance(row, PutMessage)} == set(
+        range(last + 1, 2 * last - ahead + 1)
+    )
     again.close()
 
 
@@ -142,6 +163,6 @@ def test_a_full_disk_does_not_keep_a_store_from_opening(small_disk: Path) -> Non
     assert len(list(store.restore())) == 2
     assert store.is_low
     with pytest.raises(StoreFullError):
-        store.commit([message(3)], sync=True)
+        store.commit([message(3)._replace(payload=bytes(1_000_000))], sync=True)
     store.commit([DropMessage(1)], sync=True)
     store.close()

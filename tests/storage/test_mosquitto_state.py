@@ -155,7 +155,7 @@ def check_common(operations: list[Operation]) -> None:
 
 
 QUEUES = [
-    PutQueued(1, 1, 1, 2, 1, 9, True, b"\x0b\xac\x02", b""),
+    PutQueued(1, 1, 0, 2, 1, 9, True, b"\x0b\xac\x02", b""),
     PutQueued(1, 2, 2, 1, 0, 8, False, b"", b""),
     PutQueued(1, 5, 1, 1, 0, 0, False, b"", b""),
 ]
