@@ -94,7 +94,9 @@ class Committer:
         self._submitted_operations = self._submitted_bytes = 0
         self._begun_operations = self._begun_bytes = 0
         self._wake = trio.Event()
+        # Set as long as ``run`` does not run: ``finish`` then has to do its work.
         self._has_ended = trio.Event()
+        self._has_ended.set()
         self._is_finishing = False
         self._has_news = False
 
@@ -146,6 +148,7 @@ class Committer:
         Where it is cancelled, a commit that runs is left to itself, and the process may end in the middle of it: as
         after any crash, all or nothing of it is kept.
         """
+        self._has_ended = trio.Event()
         try:
             while self.failure is None:
                 if self._entries:

@@ -448,6 +448,8 @@ class SqliteStore:
         is_low = self._is_full or (free is not None and free < self._config.low_disk_bytes)
         if is_low and not self.is_low:
             self._findings.append(f"room runs short on the disk of {self._directory.path}: {free} bytes are free")
+        elif self.is_low and not is_low:
+            self._findings.append(f"there is room again on the disk of {self._directory.path}: {free} bytes are free")
         self.is_low = is_low
 
     def _limit_log(self, connection: sqlite3.Connection) -> None:

@@ -114,6 +114,7 @@ def test_room_that_is_made_is_used(small_disk: Path) -> None:
     hog.unlink()
     store.idle()
     assert not store.is_low
+    assert [line.split(" on ")[0] for line in store.findings()] == ["room runs short", "there is room again"]
     assert (small_disk / "store" / "reserve").exists(), "it is held again"
     store.commit([message(last + 1)], sync=True)
     store.close()

@@ -344,6 +344,17 @@ def test_finish_waits_for_a_commit_that_was_cancelled_and_repeats_it() -> None:
     run(test)
 
 
+def test_finish_where_nothing_ever_ran() -> None:
+    async def test() -> None:
+        at = Bench()
+        at.store.gate.release()
+        at.committer.submit([message(1)], sync=True)
+        assert await at.committer.finish(5)
+        assert at.store.calls == [([message(1)], True), "close"]
+
+    run(test)
+
+
 def test_finish_does_not_wait_for_a_disk_that_hangs() -> None:
     async def test() -> None:
         async with bench() as at:
