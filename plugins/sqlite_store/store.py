@@ -491,6 +491,8 @@ class SqliteStore:
             try:
                 if self._failure is None:
                     connection.execute("PRAGMA synchronous = FULL")
+                    # Whoever reads (a backup) is not waited for: then the log stays, and loses nothing by it.
+                    connection.execute("PRAGMA busy_timeout = 0")
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 self._findings.append(f"{self._path}: the log was left as it is: {error}")

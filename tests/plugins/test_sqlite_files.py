@@ -455,6 +455,37 @@ def test_the_log_is_bounded_and_gone_after_a_close(tmp_path: Path) -> None:
     assert len(read(tmp_path)[0]) == 399
 
 
+def test_a_reader_holds_up_neither_commits_nor_a_close(tmp_path: Path) -> None:
+    """Somebody who reads for long keeps the log from being begun anew; when it has ended, it is bounded again."""
+    limit = 200_000
+    store = SqliteStore(Config(path=tmp_path, checkpoint_bytes=limit, reserve_bytes=0))
+    store.open()
+    list(store.restore())
+    log = tmp_path / "noctule.db-wal"
+
+    def put(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            store.commit([PutMessage(number, b"t", b"x" * 3000, 1, False, b"", None)], sync=False)
+
+    put(1, 10)
+    with closing(sqlite3.connect(f"file:{database(tmp_path)}?mode=ro", uri=True, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM message").fetchone() == (10,)
+        put(11, 300)
+        assert log.stat().st_size > 2 * limit
+        assert reader.execute("SELECT count(*) FROM message").fetchone() == (10,), "it sees one moment"
+        reader.execute("COMMIT")
+        put(311, 300)
+        assert log.stat().st_size < 2 * limit
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM message").fetchone()
+        put(611, 10)
+        store.close()
+        reader.execute("COMMIT")
+    rows, findings = read(tmp_path)
+    assert (len(rows), findings) == (620, [])
+
+
 def test_idle_works_the_log_in(tmp_path: Path) -> None:
     store = make(tmp_path)
     store.open()
