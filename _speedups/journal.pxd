@@ -20,6 +20,7 @@ cdef class Journal:
     cdef size_t _waiting_max_bytes
     cdef bint _must_sync
     cdef JournalState _state
+    cdef public bint is_low             # room runs short: no new messages are taken, while there is some
     cdef public double wall_clock_ahead_s
     cdef uint64_t _next_message_id
     cdef uint64_t _next_session_id

@@ -19,6 +19,9 @@ class Journal:
 
     #: How far the wall clock (seconds since 1970) is ahead of the broker's clock.
     wall_clock_ahead_s: float
+
+    #: Room runs short: no new messages are taken, while there is some.
+    is_low: bool
     def __init__(
         self,
         kinds: Mapping[str, type[tuple[Any, ...]]],

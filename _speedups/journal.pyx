@@ -55,8 +55,8 @@ cdef class Journal:
 
     @property
     def is_usable(self):
-        """Whether what must be kept can be: there is room, and the store has not failed."""
-        return self._state == JOURNAL_OPEN
+        """Whether what must be kept can be: there is room enough, and the store has not failed."""
+        return self._state == JOURNAL_OPEN and not self.is_low
 
     @property
     def has_failed(self):

@@ -20,6 +20,9 @@ from noctule.storage.store import Store, StoreError, StoreFullError
 #: How long a store without room is left alone before what waits is tried again.
 _FULL_RETRY_S: Final = 1.0
 
+#: How often a store whose room runs short is looked at.
+_LOW_LOOK_S: Final = 5.0
+
 _LOGGER: Final = logging.getLogger("noctule.storage")
 
 _KINDS: Final = {
@@ -56,7 +59,10 @@ async def open_store(store: Store, state: State, turns: Turns) -> "Keeping":
 
     def read() -> Restored:
         store.open()
-        return restore(store.restore(), state, ahead_s, lambda count: _LOGGER.info("Restoring: %d rows so far", count))
+        total = store.count_rows()
+        return restore(
+            store.restore(), state, ahead_s, lambda count: _LOGGER.info("Restoring: %d of about %d rows", count, total)
+        )
 
     try:
         restored = await trio.to_thread.run_sync(read)
@@ -90,6 +96,7 @@ class Keeping:
 
     def __init__(self, state: State, store: Store, turns: Turns) -> None:
         self._state = state
+        self._store = store
         self._turns = turns
         self._committer = Committer(store, self)
         self._batch: list[kept.Operation] = []
@@ -144,8 +151,7 @@ class Keeping:
         self._batch = []
         was_usable = self.journal.is_usable
         self.journal.commit_done(self._ticket)
-        if not was_usable:
-            _LOGGER.warning("There is room in the store again; messages of QoS 1 and 2 are accepted.")
+        self._look_at_room(was_usable=was_usable)
         self._turns.begin_turn()
         try:
             self._state.plane.let_go()
@@ -155,6 +161,27 @@ class Keeping:
         self._hand_over()
         if not self.is_committing:
             self._is_done.set()
+
+    def _look_at_room(self, *, was_usable: bool) -> None:
+        """Take no new messages where room runs short, and take them again where it does not."""
+        self.journal.is_low = self._store.is_low
+        if was_usable and self.journal.is_low:
+            free = self._store.free_bytes
+            left = "" if free is None else f" ({free / 1_000_000:.0f} MB left)"
+            _LOGGER.error(
+                "Room for the store runs short%s: messages of QoS 1 and 2 are refused until there is more.", left
+            )
+            if self._nursery is not None:
+                self._nursery.start_soon(self._watch_room)
+        elif not was_usable and self.journal.is_usable:
+            _LOGGER.warning("There is room for the store again; messages of QoS 1 and 2 are accepted.")
+
+    async def _watch_room(self) -> None:
+        """Nothing may be committed meanwhile that would tell: look now and then, until there is room."""
+        while self.journal.is_low and not self.journal.has_failed:
+            self._committer.ask_for_idle()
+            await trio.sleep(_LOW_LOOK_S)
+            self._look_at_room(was_usable=self.journal.is_usable)
 
     def refused(self, tickets: Sequence[int], error: StoreFullError) -> None:
         """There is no room: what was refused is tried again later, together with all that comes until then."""

@@ -142,6 +142,11 @@ class Committer:
         self._wake.set()
         return self._ticket
 
+    def ask_for_idle(self) -> None:
+        """Have the store do what it does when it is idle, once it is: it looks at its room then."""
+        self._has_news = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Commit until ``finish`` is called; for a task of its own.
 
