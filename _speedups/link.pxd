@@ -37,6 +37,7 @@ cdef class Link(Outlet):
     cdef uint64_t _rights_generation
     cdef int _route_rights              # of the last topic published to
     cdef Message _changed               # what a plugin has made of the PUBLISH that is to be handled again, or None
+    cdef bint _is_shown                 # the packet that is to be handled again was shown to ``packet_received``
     cdef list _aliases                  # [Topic Alias] -> topic name in bytes, or None
     cdef Route _route                   # of the last topic published to
     cdef WriteBuffer rest               # of a packet that is not whole yet

@@ -447,11 +447,13 @@ cdef class Link(Outlet):
                 if not self._size_allowed(&frame):
                     return 0
             self.plane.counters.packets_received[frame.first >> 4] += 1
-            if self.plane.packet_received is not None:
+            if self.plane.packet_received is not None and not self._is_shown:
                 self.plane.tell(self.plane.packet_received, self,
                                 PyBytes_FromStringAndSize(<const char *>start, frame.size))
+            self._is_shown = False
             outcome = self._packet(&frame, start, &run)
             if outcome == AGAIN:
+                self._is_shown = True
                 self.plane.counters.packets_received[frame.first >> 4] -= 1
                 cursor.at = start
                 break
@@ -731,7 +733,7 @@ cdef class Link(Outlet):
                     if rights == RIGHTS_UNKNOWN:
                         return AGAIN
                 self.session.release(packet_id)
-                if _is_allowed(rights, 2, message.retain):
+                if _is_allowed(rights, message.qos, message.retain):      # a plugin may have made it less than 2
                     self.router.publish_message(message, self.session)
                 else:
                     self.plane.counters.dropped_denied += 1
