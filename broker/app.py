@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import trio
 from noctule.config.differences import Change, differences
@@ -14,7 +14,7 @@ from noctule.core.authentication import AuthenticationMethod
 from noctule.core.clients import Client
 from noctule.core.origin import Origin
 from noctule.core.state import State, make_state, plane_limits
-from noctule.handlers.connection import last_packet
+from noctule.handlers.connection import Connection, last_packet
 from noctule.handlers.dispatch import Dispatcher
 from noctule.handlers.keeping import Keeping, open_store
 from noctule.handlers.plugin_broker import PluginBroker
@@ -22,7 +22,7 @@ from noctule.handlers.rejudging import Rejudging
 from noctule.hooks.answers import Deny, PluginError, Service
 from noctule.hooks.loading import load_plugins
 from noctule.hooks.metrics import Metrics
-from noctule.hooks.table import Hook, HookTable, Plugin, make_table
+from noctule.hooks.table import Hook, Hooks, HookTable, Plugin, make_table
 from noctule.net.clock import Clock
 from noctule.net.listeners import Acceptor, ListenError, open_listeners, url_of
 from noctule.net.mqtt_sn.gateway import Gateway
@@ -34,6 +34,9 @@ from noctule.storage.store import Store, StoreError
 #: How long a plugin's service that has failed rests before it is started again: at first, and at most.
 _SERVICE_REST_S: Final = 1.0
 _SERVICE_REST_MAX_S: Final = 60.0
+
+#: How long a plugin may take to get ready for another configuration: files are read, perhaps large ones.
+_PREPARE_RELOAD_MAX_S: Final = 60.0
 
 HAS_REACTOR: Final = sys.platform.startswith("linux")
 
@@ -56,7 +59,10 @@ class Broker:
         self.settings = settings if settings is not None else Settings()
         self.hooks: HookTable = make_table((*load_plugins(self.settings.plugins), *plugins))
         methods = [*authentication_methods, *_methods_of(self.hooks)]
-        self.state: State = make_state(self.settings, methods)
+        try:
+            self.state: State = make_state(self.settings, methods)
+        except ValueError as error:
+            raise PluginError(str(error)) from None
         #: The addresses that are listened on, as URLs; filled by ``run`` before it is ready.
         self.urls: tuple[str, ...] = ()
         self._dispatcher = Dispatcher(self.state, self.hooks)
@@ -67,7 +73,7 @@ class Broker:
         self.for_plugins = PluginBroker(means, self._dispatcher.watching, self._rejudging, self._clock)
         self.metrics = Metrics()
         for hook in self.hooks.add_metrics:
-            hook.call(self.metrics)
+            _asked("add_metrics", hook, self.metrics)
         self._reloading = trio.Lock()
         self._keeping: Keeping | None = None
         #: The MQTT-SN gateways, while ``run`` runs.
@@ -112,7 +118,7 @@ class Broker:
         ListenError where an address cannot be listened on, PluginError where a plugin refuses: nothing is left open
         then.
         """
-        self._check_entrances()
+        self._check_entrances(self.settings)
         try:
             self._keeping = await self._open_store()
             async with trio.open_nursery() as storing:
@@ -156,9 +162,12 @@ class Broker:
         """Listen and serve until ``stop`` is called; every link is closed then."""
         listening: list[tuple[socket.socket, ListenerSettings]] = []
         datagrams: list[socket.socket] = []
+        started: set[str] = set()
+        has_started = False
         try:
             for hook in self.hooks.broker_starting:
-                await self._ask_to_start(hook)
+                await self._ask_to_start("broker_starting", hook)
+                started.add(hook.plugin)
             if len(self.state.sessions) and (self.hooks.load_access or self.hooks.authorize):
                 await self._rejudging.judge_again(list(self.state.sessions))
             for listener in self.settings.listeners:
@@ -181,10 +190,11 @@ class Broker:
                 async with trio.open_nursery() as accepting:
                     for bound, listener in listening:
                         accepting.start_soon(accept, bound, listener)
-                    for service in self._services():
-                        accepting.start_soon(self._keep_running, service)
+                    for plugin, service in self._services():
+                        accepting.start_soon(self._keep_running, plugin, service)
                     for hook in self.hooks.broker_started:
-                        await hook.call(self.for_plugins)
+                        await self._ask_to_start("broker_started", hook)
+                    has_started = True
                     task_status.started(self.urls)
                     await self._stop_asked.wait()
                     accepting.cancel_scope.cancel()
@@ -192,23 +202,27 @@ class Broker:
                 for bound, _ in listening:
                     bound.close()
                 await self._end_links()
-                await self._stop_plugins()
+                await self._stop_plugins(self.hooks.broker_stopping)
                 connections.cancel_scope.cancel()
+        except Exception:
+            if not has_started:  # what was started and is not used is put away
+                await self._stop_plugins(tuple(hook for hook in self.hooks.broker_stopping if hook.plugin in started))
+            raise
         finally:
             for bound in (*(bound for bound, _ in listening), *datagrams):
                 bound.close()
             for link in list(self.state.links):
                 link.close()
 
-    def _check_entrances(self) -> None:
+    def _check_entrances(self, settings: Settings) -> None:
         """PluginError where nobody could ever connect to a listener: it is a mistake of the configuration."""
-        for listener in self.settings.listeners:
+        for listener in settings.listeners:
             tls = listener.tls
             has_identity = tls is not None and (tls.require_certificate or tls.psk_hint is not None)
             if not (
                 self.hooks.authenticate
                 or self.state.authentication_methods
-                or self.settings.admits_anonymous(listener)
+                or settings.admits_anonymous(listener)
                 or has_identity
             ):
                 raise PluginError(
@@ -216,31 +230,43 @@ class Broker:
                     "(password_file does), and allow_anonymous is not set to true"
                 )
 
-    async def _ask_to_start(self, hook: Hook) -> None:
+    async def _ask_to_start(self, name: str, hook: Hook) -> None:
         try:
             await hook.call(self.for_plugins)
-        except PluginError as error:
-            raise PluginError(f"plugin {hook.plugin}: {error}") from None
+        except Exception as error:
+            raise _refusal(name, hook, error) from error
 
-    def _services(self) -> list[Service]:
-        return [service for hook in self.hooks.add_services for service in hook.call(self.for_plugins)]
+    def _services(self) -> list[tuple[str, Service]]:
+        """Every plugin's, with the plugin's name."""
+        services = []
+        for hook in self.hooks.add_services:
+            for service in _asked("add_services", hook, self.for_plugins):
+                if not isinstance(service, Service):
+                    raise _refusal("add_services", hook, TypeError(f"{service!r} is no Service"))
+                services.append((hook.plugin, service))
+        return services
 
-    async def _keep_running(self, service: Service) -> None:
+    async def _keep_running(self, plugin: str, service: Service) -> None:
         """Run a plugin's service, again after a rest where it fails."""
         rest_s = _SERVICE_REST_S
         while True:
+            began_at = trio.current_time()
             try:
                 await service.run()
             except Exception:
-                self.state.logger.exception("Service %s has failed; it is started again in %g s", service.name, rest_s)
+                if trio.current_time() - began_at > _SERVICE_REST_MAX_S:
+                    rest_s = _SERVICE_REST_S  # it has worked in between
+                self.state.logger.exception(
+                    "Service %s of plugin %s has failed; it is started again in %g s", service.name, plugin, rest_s
+                )
                 await trio.sleep(rest_s)
                 rest_s = min(2 * rest_s, _SERVICE_REST_MAX_S)
             else:
                 return
 
-    async def _stop_plugins(self) -> None:
+    async def _stop_plugins(self, hooks: Hooks) -> None:
         """Tell the plugins, last things first; each has its time, and none keeps the broker from stopping."""
-        for hook in reversed(self.hooks.broker_stopping):
+        for hook in reversed(hooks):
             try:
                 with trio.fail_after(self.settings.limits.stop_timeout_s):
                     await hook.call(self.for_plugins)
@@ -255,22 +281,40 @@ class Broker:
         """
         async with self._reloading:
             changes = differences(self.settings, settings)
-            effects = [await self._ask_to_reload(hook, settings) for hook in self.hooks.prepare_reload]
+            self._check_entrances(settings)
+            effects = [(hook, await self._ask_to_reload(hook, settings)) for hook in self.hooks.prepare_reload]
             self.settings = self.state.settings = settings
             self.state.plane.set_limits(**plane_limits(settings.limits))
-            for effect in effects:
-                if effect is not None:
+            for hook, effect in effects:
+                if effect is None:
+                    continue
+                try:
                     effect()
+                except Exception:  # it was to be ready: the others, and the settings, are in effect
+                    self.state.logger.exception("Plugin %s has failed to put its new options into effect", hook.plugin)
             await self._recheck()
         return changes
 
     async def _ask_to_reload(self, hook: Hook, settings: Settings) -> Callable[[], None] | None:
-        config = next((one.config for one in settings.plugins if one.name == hook.plugin), None)
+        """What puts the plugin's new options into effect. PluginError where it is not ready for them."""
+        named = {one.name: one for one in settings.plugins}
+        if hook.plugin in named:
+            config = named[hook.plugin].config
+        elif any(one.name == hook.plugin for one in self.settings.plugins):
+            return None  # removed: that takes a restart, and until then it goes on with the options it has
+        else:
+            config = self.hooks.by_name[hook.plugin].config
         try:
-            effect: Callable[[], None] | None = await hook.call(config, settings)
-        except PluginError as error:
-            raise PluginError(f"plugin {hook.plugin}: {error}") from None
-        return effect
+            with trio.fail_after(_PREPARE_RELOAD_MAX_S):
+                effect: object = await hook.call(config, settings)
+        except trio.TooSlowError as error:
+            late = PluginError(f"it was not ready for the new configuration within {_PREPARE_RELOAD_MAX_S:g} s")
+            raise _refusal("prepare_reload", hook, late) from error
+        except Exception as error:
+            raise _refusal("prepare_reload", hook, error) from error
+        if effect is None or callable(effect):
+            return effect
+        raise _refusal("prepare_reload", hook, TypeError(f"{effect!r} is no function"))
 
     async def _recheck(self) -> None:
         """Judge every client by what holds now."""
@@ -282,8 +326,9 @@ class Broker:
             client = session.client
             listener = listeners.get(client.listener)
             denied: Deny | None = None
-            if client.user_name is None and listener is not None and not self.settings.admits_anonymous(listener):
-                denied = Deny("clients without a user name are no longer let in")
+            is_unproven = isinstance(link.connection, Connection) and link.connection.is_unproven
+            if is_unproven and listener is not None and not self.settings.admits_anonymous(listener):
+                denied = Deny("clients that have proven nothing are no longer let in")
             for hook in self.hooks.recheck:
                 if denied is None:
                     denied = self._asked_again(hook, client)
@@ -293,12 +338,15 @@ class Broker:
             await self._rejudging.judge_again(list(self.state.sessions))
 
     def _asked_again(self, hook: Hook, client: Client) -> Deny | None:
+        """What a plugin says of a client that is connected; anything but None and Deny is a failure, and so a no."""
         try:
             answer = hook.call(client)
-        except Exception:
-            self.state.logger.exception("Plugin %s has failed in recheck: client disconnected", hook.plugin)
+            if answer is None or isinstance(answer, Deny):
+                return answer
+            raise TypeError(f"an answer of the type {type(answer).__name__}, where Deny or None is expected")  # noqa: TRY301
+        except Exception as error:
+            self._dispatcher.watching.log_failure("recheck", hook, error)
             return Deny("a plugin has failed")
-        return answer if isinstance(answer, Deny) else None
 
     def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket, ListenerSettings], Awaitable[None]]:
         """What accepts from a listening socket until it is cancelled; the connections live on in their nursery."""
@@ -344,7 +392,30 @@ def _only_refusal(group: ExceptionGroup[Exception]) -> ListenError | PluginError
 
 
 def _methods_of(hooks: HookTable) -> list[AuthenticationMethod]:
-    return [method for hook in hooks.add_authentication_methods for method in hook.call()]
+    found = []
+    for hook in hooks.add_authentication_methods:
+        for method in _asked("add_authentication_methods", hook):
+            if not isinstance(getattr(method, "name", None), str) or not callable(getattr(method, "start", None)):
+                raise _refusal(
+                    "add_authentication_methods", hook, TypeError(f"{method!r} is no method of authentication")
+                )
+            found.append(method)
+    return found
+
+
+def _asked(name: str, hook: Hook, *arguments: object) -> Any:
+    """What the hook answers. PluginError where it raises."""
+    try:
+        return hook.call(*arguments)
+    except Exception as error:
+        raise _refusal(name, hook, error) from error
+
+
+def _refusal(name: str, hook: Hook, error: Exception) -> PluginError:
+    """What keeps the broker from starting, or from reloading, as the operator reads it."""
+    if isinstance(error, PluginError):
+        return PluginError(f"plugin {hook.plugin}: {error}")
+    return PluginError(f"plugin {hook.plugin}: {name} has failed: {error!r}")
 
 
 class QuietCollector:

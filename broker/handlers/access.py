@@ -2,17 +2,21 @@
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from noctule._speedups.session import RIGHT_PUBLISH, RIGHT_QOS, RIGHT_RETAIN, RIGHTS_UNKNOWN
 from noctule.core.access import Access, Action, PublishRight
-from noctule.hooks.answers import Allow, Verdict
+from noctule.hooks.answers import Allow, Deny, Verdict
+from noctule.protocol.filters import SHARE_PREFIX
 
 #: Topics whose answers one session remembers; with more it starts again.
 _REMEMBERED_MAX: Final = 1_000
 
 _FOREVER: Final = float("inf")
+
+#: In place of filters that were revoked, where there are more than are remembered: any may be one.
+_TOO_MANY: Final = ""
 
 
 class SessionAccess(Protocol):
@@ -66,11 +70,14 @@ NO_ACCESS: Final = NoAccess()
 class GuardedAccess:
     """A plugin's rules, asked in the data plane's terms; an exception of theirs is a refusal."""
 
-    __slots__ = ("__weakref__", "_access", "_log_failure")
+    __slots__ = ("__weakref__", "_access", "_log_failure", "is_of_login")
 
-    def __init__(self, access: Access, log_failure: Callable[[Exception], None]) -> None:
+    def __init__(self, access: Access, log_failure: Callable[[Exception], None], *, is_of_login: bool) -> None:
         self._access = access
         self._log_failure = log_failure
+
+        #: They came with the answer to ``authenticate``: ``load_access`` is never asked in their place.
+        self.is_of_login = is_of_login
 
     def publish_rights(self, topic: bytes) -> int:
         """As ``SessionAccess`` has it."""
@@ -96,7 +103,7 @@ class GuardedAccess:
         except Exception as error:
             self._log_failure(error)
             return None
-        return qos if qos in (0, 1, 2) else None
+        return qos if _is_qos(qos) else None
 
     def rule_of(self, action: Action, topic: str) -> str:
         """As ``SessionAccess`` has it."""
@@ -112,14 +119,15 @@ class Guards:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._guards: weakref.WeakValueDictionary[int, GuardedAccess] = weakref.WeakValueDictionary()
+        self._guards: weakref.WeakValueDictionary[tuple[int, bool], GuardedAccess] = weakref.WeakValueDictionary()
         self._failures = 0
 
-    def guard(self, access: Access) -> GuardedAccess:
+    def guard(self, access: Access, *, is_of_login: bool = False) -> GuardedAccess:
         """The guard of this object. Sessions that share it share what the data plane remembers."""
-        guard = self._guards.get(id(access))  # the guard keeps the object, so no other can have its number
+        key = (id(access), is_of_login)  # the guard keeps the object, so no other can have its number
+        guard = self._guards.get(key)
         if guard is None:
-            guard = self._guards[id(access)] = GuardedAccess(access, self._log_failure)
+            guard = self._guards[key] = GuardedAccess(access, self._log_failure, is_of_login=is_of_login)
         return guard
 
     def _log_failure(self, error: Exception) -> None:
@@ -132,27 +140,33 @@ class Guards:
 class AskedAccess:
     """Answers of the ``authorize`` hooks of one session, remembered as long as they say."""
 
-    __slots__ = ("_clock", "_publish", "_subscriptions", "will_rights")
+    __slots__ = ("_clock", "_publish", "_revoked", "_subscriptions", "will_rights")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._publish: dict[bytes, tuple[int, float]] = {}
         self._subscriptions: dict[str, float] = {}
 
+        #: Filters that are no longer allowed: what they have brought into the queue waits there still.
+        self._revoked: set[str] = set()
+
         #: What it may publish as its Will: that was asked at CONNECT, and holds until rules change.
         self.will_rights = 0
 
     def publish_rights(self, topic: bytes) -> int:
-        """As ``SessionAccess`` has it."""
+        """As ``SessionAccess`` has it. An answer that is not to be remembered counts in the turn that brings it."""
         known = self._publish.get(topic)
-        if known is None or known[1] <= self._clock():
+        if known is None or known[1] < self._clock():
             return RIGHTS_UNKNOWN
         return known[0]
 
     def may_receive(self, topic: bytes) -> bool:
-        """Yes: what it subscribes to was allowed."""
-        del topic
-        return True
+        """Yes: what it subscribes to was allowed. No, where that is a subscription's alone that is not any more."""
+        if not self._revoked:
+            return True
+        name = topic.decode()
+        is_suspect = _TOO_MANY in self._revoked or _any_matches(self._revoked, name)
+        return not is_suspect or _any_matches(self._subscriptions, name)
 
     def subscribe_qos_max(self, topic_filter: str, share_name: str | None) -> int | None:
         """Refused: subscriptions are asked for, not looked up."""
@@ -173,10 +187,26 @@ class AskedAccess:
     def learn_subscription(self, topic_filter: str, verdict: Allow) -> None:
         """Remember until when a subscription is allowed."""
         self._subscriptions[topic_filter] = self._until(verdict)
+        self._revoked.discard(topic_filter)
 
     def forget_subscription(self, topic_filter: str) -> None:
         """It is gone."""
         self._subscriptions.pop(topic_filter, None)
+
+    def revoke_subscription(self, topic_filter: str) -> None:
+        """It is gone, and what it has brought is not to be delivered."""
+        self._subscriptions.pop(topic_filter, None)
+        if len(self._revoked) >= _REMEMBERED_MAX:
+            self._revoked = {_TOO_MANY}
+        self._revoked.add(topic_filter)
+
+    def allows_subscription(self, topic_filter: str) -> bool:
+        """Whether it was asked about and is allowed."""
+        return topic_filter in self._subscriptions
+
+    def follow(self, other: "AskedAccess") -> None:
+        """Take over from the session's last connection what was revoked then; its answers were for it alone."""
+        self._revoked |= other._revoked - self._subscriptions.keys()
 
     def overdue_subscriptions(self) -> list[str]:
         """The filters whose answer is too old."""
@@ -196,21 +226,21 @@ class AskedAccess:
         self._publish.clear()
         self._subscriptions = dict.fromkeys(self._subscriptions, float("-inf"))
 
-    def _until(self, verdict: Verdict | None) -> float:
-        remember_s = None if verdict is None else verdict.remember_s
+    def _until(self, verdict: object) -> float:
+        remember_s = verdict.remember_s if isinstance(verdict, Allow | Deny) else None
         return _FOREVER if remember_s is None else self._clock() + max(0.0, remember_s)
 
 
 def rights_of(right: PublishRight) -> int:
     """In the data plane's terms. ValueError where the QoS is none."""
-    if right.qos_max not in (0, 1, 2):
+    if not _is_qos(right.qos_max):
         raise ValueError(f"a QoS of {right.qos_max!r}")
     return RIGHT_PUBLISH | (RIGHT_RETAIN if right.retain is True else 0) | right.qos_max * RIGHT_QOS
 
 
 def rights_of_verdict(verdict: object) -> int:
     """The same of an answer of ``authorize``."""
-    if not isinstance(verdict, Allow) or verdict.qos_max not in (0, 1, 2):
+    if not isinstance(verdict, Allow):
         return 0
     return RIGHT_PUBLISH | (RIGHT_RETAIN if verdict.retain is True else 0) | verdict.qos_max * RIGHT_QOS
 
@@ -220,3 +250,25 @@ def is_allowed(rights: int, qos: int, retain: bool) -> bool:
     return rights != RIGHTS_UNKNOWN and bool(
         rights & RIGHT_PUBLISH and (not retain or rights & RIGHT_RETAIN) and qos <= rights // RIGHT_QOS
     )
+
+
+def _is_qos(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= 2
+
+
+def _any_matches(filters: Iterable[str], topic: str) -> bool:
+    """Whether one of the filters, as clients write them, matches the topic name."""
+    levels = topic.split("/")
+    return any(_matches(text.split("/", 2)[2] if text.startswith(SHARE_PREFIX) else text, levels) for text in filters)
+
+
+def _matches(topic_filter: str, levels: list[str]) -> bool:
+    wanted = topic_filter.split("/")
+    if levels[0].startswith("$") and wanted[0] in ("#", "+"):  # [MQTT-4.7.2-1]
+        return False
+    for index, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if index == len(levels) or level not in ("+", levels[index]):
+            return False
+    return len(wanted) == len(levels)

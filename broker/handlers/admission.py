@@ -13,7 +13,7 @@ from noctule.core.authentication import Authentication
 from noctule.core.clients import Client
 from noctule.core.origin import Origin
 from noctule.core.state import State
-from noctule.handlers.access import SessionAccess
+from noctule.handlers.access import AskedAccess, SessionAccess
 from noctule.handlers.connection import (
     Connection,
     end_connection,
@@ -24,6 +24,7 @@ from noctule.handlers.connection import (
 )
 from noctule.handlers.fault_log import FaultLog
 from noctule.handlers.means import Means
+from noctule.handlers.revoking import drop_what_is_not_allowed
 from noctule.protocol.connack import Connack, encode_connack
 from noctule.protocol.connect import Connect
 from noctule.protocol.constants import FIELD_SIZE_MAXIMUM
@@ -53,6 +54,9 @@ class Identity:
 
     #: The last Authentication Data for the client.
     authentication_data: bytes | None = None
+
+    #: It is let in because its listener lets anybody in, and for no other reason.
+    is_unproven: bool = False
 
 
 def admit(
@@ -118,9 +122,12 @@ def admit(
     )
     session.client = client
     if session.access is not access:
+        if isinstance(access, AskedAccess) and isinstance(session.access, AskedAccess):
+            access.follow(session.access)
         session.access = access
         if present:
             state.router.access_changed()  # routes know the session with the rights of its last connection
+            drop_what_is_not_allowed(means, session)
     state.sessions.arm_will(session, packet.will)
     link.durability = _WAITS[durability] if journal is not None else 0
     link.connection = Connection(
@@ -130,6 +137,7 @@ def admit(
         packet.is_bridge,
         authentication,
         _end_at(means, client_id, identity.expires_at),
+        identity.is_unproven,
     )
     if present:  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         connack = dataclasses.replace(connack, session_present=True)
@@ -154,10 +162,14 @@ def admit(
 
 def origin_of(link: Link, state: State) -> Origin:
     """Where the link comes from; one without an origin counts as a connection to the first listener."""
+    listeners = state.settings.listeners
     if link.origin is not None:
         origin: Origin = link.origin
-        return origin
-    listeners = state.settings.listeners
+        if origin.listener in listeners:
+            return origin
+        # The settings were loaded again since it was opened: what they say of it now counts.
+        now = next((listener for listener in listeners if listener.name == origin.listener.name), origin.listener)
+        return dataclasses.replace(origin, listener=now)
     return Origin(listeners[0] if listeners else ListenerSettings())
 
 

@@ -10,7 +10,7 @@ from noctule.core.authentication import (
 )
 from noctule.handlers.admission import Identity, refuse
 from noctule.handlers.connection import Candidate, Connection, end_connection, escaped, last_packet, named_client
-from noctule.handlers.login import identified
+from noctule.handlers.login import THROTTLED, identified, is_throttled, note_login
 from noctule.handlers.means import Means
 from noctule.protocol.auth import Auth, decode_auth, encode_auth
 from noctule.protocol.connect import Connect
@@ -24,6 +24,9 @@ _TOLD = "the authentication has failed"
 
 def begin_authentication(means: Means, link: Link, packet: Connect, method: AuthenticationMethod) -> None:
     """A CONNECT with an Authentication Method: nothing of it takes effect before the method has said yes."""
+    if is_throttled(means, link, packet):
+        refuse(means.state, means.fault_log, link, packet, ReasonCode.NOT_AUTHORIZED, THROTTLED, _TOLD)
+        return
     authentication = Authentication(method, Claimant(packet.client_id, packet.user_name, link.peer))
     link.connection = Candidate(packet, authentication)
     largest = packet.maximum_packet_size
@@ -111,6 +114,10 @@ class _Step:
         elif isinstance(step, AuthContinue):
             self._send(ReasonCode.CONTINUE_AUTHENTICATION, step.data)  # [MQTT-4.12.0-2]
         elif isinstance(connection, Candidate):
+            if is_throttled(self._means, link, connection.packet):
+                self._refuse(AuthRefused(why=THROTTLED))
+                return
+            note_login(self._means, link, connection.packet, succeeded=True)
             identity = Identity(step.identity, authentication=self._authentication, authentication_data=step.data)
             identified(self._means, link, connection.packet, identity)
         else:
@@ -139,6 +146,7 @@ class _Step:
         connection: Candidate | Connection = link.connection
         why = escaped(step.why)
         if isinstance(connection, Candidate):
+            note_login(self._means, link, connection.packet, succeeded=False)
             code = step.reason_code if step.reason_code >= 0x80 else ReasonCode.NOT_AUTHORIZED
             refuse(state, self._means.fault_log, link, connection.packet, code, why, _TOLD)
             return

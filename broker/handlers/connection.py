@@ -44,6 +44,9 @@ class Connection:
     #: Ends the connection at its time; None where that is not limited.
     end: Alarm | None = None
 
+    #: It was let in because its listener lets anybody in, and for no other reason.
+    is_unproven: bool = False
+
 
 def escaped(text: str) -> str:
     """Text that a client chose, as it may stand in the log: printable ASCII, the rest as escapes."""

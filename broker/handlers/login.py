@@ -15,11 +15,18 @@ from noctule.core.access import Action
 from noctule.core.clients import Client
 from noctule.core.origin import Origin
 from noctule.handlers.access import NO_ACCESS, AskedAccess, SessionAccess, is_allowed, rights_of_verdict
-from noctule.handlers.access_questions import Unlimited, access_without_rules, authorized, load_rules
+from noctule.handlers.access_questions import (
+    Unlimited,
+    access_without_rules,
+    authorized,
+    checked_verdict,
+    load_rules,
+)
 from noctule.handlers.admission import Identity, admit, origin_of, refuse
 from noctule.handlers.connection import Candidate, escaped
 from noctule.handlers.means import Means
-from noctule.hooks.answers import Allow, Credentials, Deny
+from noctule.handlers.revoking import filter_text
+from noctule.hooks.answers import Allow, Credentials, Deny, Verdict
 from noctule.hooks.table import Hooks, first_answer
 from noctule.protocol.connect import Connect
 from noctule.protocol.constants import PacketType
@@ -27,6 +34,9 @@ from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 
 #: All that a client hears, whatever was wrong with it.
 TOLD = "not authorized"
+
+#: What the log says of a login that was refused unseen.
+THROTTLED = "too many logins have failed"
 
 
 def client_of(packet: Connect, origin: Origin, peer: str, user_name: str | None) -> Client:
@@ -53,25 +63,20 @@ def begin_login(means: Means, link: Link, packet: Connect) -> None:
     settings = means.state.settings
     lets_anybody_in = settings.admits_anonymous(origin.listener)
     if packet.user_name is None and packet.password is None and lets_anybody_in:
-        identified(means, link, packet, Identity(None))
+        identified(means, link, packet, Identity(None, is_unproven=True))
         return
     hooks = _deciding(means.hooks.authenticate, origin.listener)
     if not hooks:
-        if lets_anybody_in:  # nobody knows passwords here: a user name is a name, as Mosquitto has it
-            identified(means, link, packet, Identity(packet.user_name))
+        if lets_anybody_in:
+            # Nobody knows passwords: a user name is a name, as Mosquitto has it. Where another listener's clients have
+            # to prove theirs, nobody takes one of them here.
+            user_name = None if means.hooks.authenticate else packet.user_name
+            identified(means, link, packet, Identity(user_name, is_unproven=True))
         else:
             _refuse_login(means, link, packet, "clients without a user name are not let in")
         return
-    limits = settings.limits
-    now = means.state.plane.now
-    if means.throttle.refuses(
-        origin.address,
-        packet.user_name,
-        limits.login_failures_per_address,
-        limits.login_failures_per_user,
-        now,
-    ):
-        _refuse_login(means, link, packet, "too many logins have failed")
+    if is_throttled(means, link, packet):
+        _refuse_login(means, link, packet, THROTTLED)
         return
     _begin_waiting(link, packet)
     client = client_of(packet, origin, link.peer, packet.user_name)
@@ -80,7 +85,7 @@ def begin_login(means: Means, link: Link, packet: Connect) -> None:
 
     async def question() -> object:
         answer = await first_answer(hooks, client, credentials)
-        return Deny("nobody knows this client") if answer is None else answer
+        return Deny("nobody knows this client") if answer is None else checked_verdict(answer)
 
     means.decisions.ask(link, "authentication", question, login.authenticated)
 
@@ -90,6 +95,34 @@ def _deciding(hooks: Hooks, listener: ListenerSettings) -> Hooks:
     if listener.authentication is None:
         return hooks
     return tuple(hook for hook in hooks if hook.plugin in listener.authentication)
+
+
+def is_throttled(means: Means, link: Link, packet: Connect) -> bool:
+    """Whether too many logins from there, or as this user, have failed lately."""
+    limits = means.state.settings.limits
+    return means.throttle.refuses(
+        origin_of(link, means.state).address,
+        packet.user_name,
+        limits.login_failures_per_address,
+        limits.login_failures_per_user,
+        means.state.plane.now,
+    )
+
+
+def note_login(means: Means, link: Link, packet: Connect, *, succeeded: bool) -> None:
+    """Have a login count for those to come."""
+    address = origin_of(link, means.state).address
+    if succeeded:
+        means.throttle.succeeded(address, packet.user_name)
+        return
+    limits = means.state.settings.limits
+    means.throttle.failed(
+        address,
+        packet.user_name,
+        limits.login_failures_per_address,
+        limits.login_failures_per_user,
+        means.state.plane.now,
+    )
 
 
 def _begin_waiting(link: Link, packet: Connect) -> None:
@@ -121,20 +154,15 @@ class _Login:
     def authenticated(self, answer: object) -> None:
         """Go on with what the plugins say of who it is."""
         means, packet = self.means, self.packet
-        limits = means.state.settings.limits
-        origin = origin_of(self.link, means.state)
+        if isinstance(answer, Allow) and is_throttled(means, self.link, packet):
+            # Many guesses were under way at once: who has guessed right amid them is none the wiser.
+            _refuse_login(means, self.link, packet, THROTTLED)
+            return
+        note_login(means, self.link, packet, succeeded=isinstance(answer, Allow))
         if isinstance(answer, Allow):
             user_name = packet.user_name if answer.user_name is None else answer.user_name
-            means.throttle.succeeded(origin.address, packet.user_name)
             identified(means, self.link, packet, Identity(user_name, answer.access, answer.expires_at))
             return
-        means.throttle.failed(
-            origin.address,
-            packet.user_name,
-            limits.login_failures_per_address,
-            limits.login_failures_per_user,
-            means.state.plane.now,
-        )
         user = "no user name" if packet.user_name is None else f"user {escaped(packet.user_name)}"
         why = escaped(answer.why) if isinstance(answer, Deny) and answer.why else "not authenticated"
         code = answer.reason_code if isinstance(answer, Deny) else ReasonCode.NOT_AUTHORIZED
@@ -153,7 +181,7 @@ def identified(means: Means, link: Link, packet: Connect, identity: Identity) ->
     client = client_of(packet, origin, link.peer, identity.user_name)
     entry = _Entry(means, link, packet, identity, client, is_assigned)
     if identity.access is not None:
-        entry.has_access(means.guards.guard(identity.access))
+        entry.has_access(means.guards.guard(identity.access, is_of_login=True))
     elif means.hooks.load_access:
         _begin_waiting(link, packet)
         means.decisions.ask(link, "access", lambda: load_rules(means, client), entry.access_loaded)
@@ -177,7 +205,32 @@ class _Entry:
         self.has_access(NO_ACCESS if answer is None else None if answer is Unlimited.YES else answer)
 
     def has_access(self, access: SessionAccess | None) -> None:
-        """What it may do is known; whether its Will is part of that comes next."""
+        """What it may do is known, where there are rules; the subscriptions that wait for it come next."""
+        session = self.means.state.sessions.find(self.client.client_id)
+        subscriptions = [] if session is None else self.means.state.router.subscriptions_of(session)
+        if self.packet.clean_start or not subscriptions or not isinstance(access, AskedAccess):
+            self.has_subscriptions(access)
+            return
+        asked = access
+        filters = [filter_text(name.decode(), share.decode() if share else None) for name, share, *_ in subscriptions]
+
+        async def question() -> list[Verdict]:
+            return [await authorized(self.means, self.client, Action.SUBSCRIBE, text) for text in filters]
+
+        def learn(verdicts: list[Verdict] | None) -> None:
+            if verdicts is None:  # it would rely on subscriptions that nobody can say anything of
+                _refuse_login(self.means, self.link, self.packet, "")
+                return
+            for text, verdict in zip(filters, verdicts, strict=True):
+                if isinstance(verdict, Allow):
+                    asked.learn_subscription(text, verdict)
+            self.has_subscriptions(asked)
+
+        _begin_waiting(self.link, self.packet)
+        self.means.decisions.ask(self.link, "access", question, learn)
+
+    def has_subscriptions(self, access: SessionAccess | None) -> None:
+        """Of an old session's subscriptions it is known which are allowed; whether its Will is comes next."""
         will = self.packet.will
         if will is None or access is None:
             self.admit(access)

@@ -12,8 +12,9 @@ from noctule.handlers.decisions import Turns
 from noctule.handlers.means import Means
 from noctule.handlers.rejudging import Rejudging
 from noctule.handlers.watching import Watching
+from noctule.protocol.constants import PacketType
 from noctule.protocol.filters import check_topic_name
-from noctule.protocol.reason_codes import ReasonCode
+from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 
 #: Messages of plugins that were published from within a hook and wait for the end of the turn.
 _LATER_MAX: Final = 10_000
@@ -48,7 +49,7 @@ class PluginBroker:
         check_topic_name(topic, self._means.state.settings.limits.topic_levels_max)
         if qos not in (0, 1, 2):
             raise ValueError(f"a QoS of {qos!r}")
-        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        data = payload.encode() if isinstance(payload, str) else bytes(memoryview(payload))
         message = Message(topic.encode(), data, qos, retain, properties, trio.current_time())
         if self._means.state.plane.is_deciding:
             if len(self._later) >= _LATER_MAX:
@@ -67,8 +68,11 @@ class PluginBroker:
         return count
 
     def _publish_later(self) -> None:
-        for _ in range(len(self._later)):
-            self._publish(self._later.popleft())
+        try:
+            for _ in range(len(self._later)):
+                self._publish(self._later.popleft())
+        except Exception:  # trio would end with it
+            self._means.state.logger.exception("An error of the broker's; a message of a plugin's is lost")
         if self._later:
             trio.lowlevel.current_trio_token().run_sync_soon(self._publish_later)
 
@@ -78,23 +82,42 @@ class PluginBroker:
 
     def disconnect(self, client_id: str, reason_code: int = ReasonCode.ADMINISTRATIVE_ACTION, why: str = "") -> bool:
         """As ``noctule.hooks.broker.Broker`` has it."""
+        if reason_code < 0x80 or reason_code not in reason_codes_of(PacketType.DISCONNECT):
+            raise ValueError(f"a reason code of {reason_code}, which cannot end a connection")
         session = self._means.state.sessions.find(client_id)
         link = session.outlet if session is not None else None
         if not isinstance(link, Link):
             return False
-        if self._means.state.plane.is_deciding:
-            trio.lowlevel.current_trio_token().run_sync_soon(self.disconnect, client_id, reason_code, why)
-            return True
-        self._turns.begin_turn()
         text = why or "an administrative action"
-        self._means.state.logger.info("Client %s: disconnected, %s.", escaped(client_id), escaped(text))
-        end_connection(self._means.state, link, last_packet(link, reason_code), reason=text)
-        self._turns.end_turn()
+        if self._means.state.plane.is_deciding:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._disconnect_later, link, reason_code, text)
+        else:
+            self._disconnect(link, reason_code, text)
         return True
+
+    def _disconnect(self, link: Link, reason_code: int, why: str) -> None:
+        state = self._means.state
+        session = link.session
+        if session is None:
+            return
+        self._turns.begin_turn()
+        state.logger.info("Client %s: disconnected, %s.", escaped(session.client_id), escaped(why))
+        end_connection(state, link, last_packet(link, reason_code), reason=why)
+        self._turns.end_turn()
+
+    def _disconnect_later(self, link: Link, reason_code: int, why: str) -> None:
+        """This connection, not the one that the client may have by now."""
+        try:
+            self._disconnect(link, reason_code, why)
+        except Exception:  # trio would end with it
+            self._means.state.logger.exception("An error of the broker's while a connection ends")
 
     def access_changed(self, client_id: str | None = None) -> None:
         """As ``noctule.hooks.broker.Broker`` has it; the rules are asked for again by a task of the broker's."""
         state = self._means.state
+        if state.plane.is_deciding:
+            trio.lowlevel.current_trio_token().run_sync_soon(self.access_changed, client_id)
+            return
         if client_id is None:
             sessions = list(state.sessions)
         else:

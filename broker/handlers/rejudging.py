@@ -5,12 +5,14 @@ from typing import Final
 import trio
 from noctule._speedups.session import Session
 from noctule.core.access import Action
-from noctule.handlers.access import NO_ACCESS, AskedAccess, SessionAccess, rights_of_verdict
+from noctule.handlers.access import NO_ACCESS, AskedAccess, GuardedAccess, SessionAccess, rights_of_verdict
 from noctule.handlers.access_questions import Unlimited, authorized, load_rules
 from noctule.handlers.connection import escaped
 from noctule.handlers.decisions import Turns
 from noctule.handlers.means import Means
+from noctule.handlers.revoking import drop_subscription, drop_what_is_not_allowed
 from noctule.hooks.answers import Allow, Deny
+from noctule.protocol.filters import split_filter
 
 #: Clients whose rules are loaded at one time.
 _LOADED_AT_ONCE: Final = 16
@@ -22,6 +24,9 @@ class Rejudging:
     def __init__(self, means: Means, turns: Turns) -> None:
         self._means = means
         self._turns = turns
+
+        #: The newest loading of each session's rules: an older one that ends later does not count.
+        self._newest: dict[Session, object] = {}
 
     async def judge_again(self, sessions: list[Session]) -> None:
         """Ask for the rules of these sessions again, connected or not, and drop what they no longer allow."""
@@ -38,22 +43,32 @@ class Rejudging:
             if isinstance(session.access, AskedAccess):
                 await self._ask_again(session, session.access)
                 return
-            access = await self._rules_of(session)
+            client = session.client
+            token = self._newest[session] = object()
+            try:
+                access = await self._rules_of(session)
+            finally:
+                is_newest = self._newest.get(session) is token
+                if is_newest:
+                    del self._newest[session]
+            if not is_newest or session.client is not client:
+                return  # asked again meanwhile, or the client has connected again: that has brought its rules
             self._turns.begin_turn()
             session.access = access
             self._means.state.router.access_changed()
-            if access is not None and not isinstance(access, AskedAccess):
-                for topic_filter, share_name, _, _, _ in self._means.state.router.subscriptions_of(session):
-                    share = share_name.decode() if share_name else None
-                    if access.subscribe_qos_max(topic_filter.decode(), share) is None:
-                        self.drop_subscription(session, topic_filter.decode(), share)
+            drop_what_is_not_allowed(self._means, session)
             self._turns.end_turn()
+        except Exception:  # it must not end the tasks of the other sessions
+            self._means.state.logger.exception("An error of the broker's while rules are loaded again")
         finally:
             limiter.release_on_behalf_of(session)
 
     async def _rules_of(self, session: Session) -> SessionAccess | None:
         """Its rules now; NO_ACCESS where a plugin has failed."""
         means = self._means
+        known = session.access
+        if isinstance(known, GuardedAccess) and known.is_of_login:
+            return known  # no other than the one who has let it in knows them
         try:
             with trio.fail_after(means.state.settings.limits.decision_timeout_s):
                 answer = await load_rules(means, session.client)
@@ -81,13 +96,15 @@ class Rejudging:
         """Ask about the subscriptions whose answer is too old, and drop those that are not allowed any more."""
         for text in access.overdue_subscriptions():
             verdict = await self._authorized(session, Action.SUBSCRIBE, text)
+            if session.access is not access or not access.allows_subscription(text):
+                continue  # the client has connected again, or does not want it any more
+            self._turns.begin_turn()
             if isinstance(verdict, Allow):
                 access.learn_subscription(text, verdict)
-                continue
-            access.forget_subscription(text)
-            share_name, topic_filter = _split(text)
-            self._turns.begin_turn()
-            self.drop_subscription(session, topic_filter, share_name)
+            else:
+                access.revoke_subscription(text)
+                share_name, topic_filter = split_filter(text)
+                drop_subscription(self._means, session, topic_filter, share_name)
             self._turns.end_turn()
 
     async def _authorized(self, session: Session, action: Action, topic: str) -> object:
@@ -98,26 +115,12 @@ class Rejudging:
         except Exception as error:
             return Deny(f"{error!r}")
 
-    def drop_subscription(self, session: Session, topic_filter: str, share_name: str | None) -> None:
-        """Take a subscription away that is no longer allowed."""
-        state = self._means.state
-        share = None if share_name is None else share_name.encode()
-        if not state.router.unsubscribe(session, topic_filter.encode(), share):
-            return
-        text = topic_filter if share_name is None else f"$share/{share_name}/{topic_filter}"
-        state.logger.info(
-            "Client %s: the subscription to %s is no longer allowed, dropped.",
-            escaped(session.client_id),
-            escaped(text),
-        )
-        if state.watchers.unsubscribed is not None:
-            state.watchers.unsubscribed(session, text)
-
     async def look_after_answers(self) -> None:
         """Forget answers of ``authorize`` that are too old and judge their subscriptions again, until cancelled."""
         state = self._means.state
         while True:
             await trio.sleep(1.0)
+            self._turns.begin_turn()  # without traffic nobody else has told the time
             has_expired = False
             for session in list(state.sessions):
                 access = session.access
@@ -127,11 +130,3 @@ class Rejudging:
                         await self.judge_subscriptions_again(session, access)
             if has_expired:
                 state.router.access_changed()
-
-
-def _split(text: str) -> tuple[str | None, str]:
-    """A filter as a client writes it, taken apart."""
-    if not text.startswith("$share/"):
-        return None, text
-    share_name, _, topic_filter = text.removeprefix("$share/").partition("/")
-    return share_name, topic_filter

@@ -1,20 +1,27 @@
 """Subscriptions as plugins rewrite them, in SUBSCRIBE and in UNSUBSCRIBE alike."""
 
 from noctule.core.clients import Client
+from noctule.handlers import revoking
 from noctule.handlers.means import Means
 from noctule.hooks.answers import Subscription
+from noctule.protocol.constants import VARIABLE_BYTE_INTEGER_MAXIMUM
 from noctule.protocol.filters import split_filter
 
 
 def filter_text(subscription: Subscription) -> str:
     """The filter as a client writes it, ``$share/...`` included."""
-    if subscription.share_name is None:
-        return subscription.topic_filter
-    return f"$share/{subscription.share_name}/{subscription.topic_filter}"
+    return revoking.filter_text(subscription.topic_filter, subscription.share_name)
 
 
 def check_subscription(means: Means, subscription: Subscription) -> None:
-    """PacketError where a plugin has made of a filter what cannot be one."""
+    """PacketError where a plugin has made of a filter what cannot be one, ValueError where its options cannot be."""
+    identifier = subscription.identifier
+    if (
+        subscription.qos not in (0, 1, 2)
+        or subscription.retain_handling not in (0, 1, 2)
+        or not (identifier is None or 0 < identifier <= VARIABLE_BYTE_INTEGER_MAXIMUM)
+    ):
+        raise ValueError(f"a subscription with options that it cannot have: {subscription!r}")
     split_filter(filter_text(subscription), means.state.settings.limits.topic_levels_max)
 
 

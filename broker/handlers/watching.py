@@ -18,8 +18,9 @@ from noctule.handlers.access import AskedAccess, SessionAccess, is_allowed
 from noctule.handlers.means import Means
 from noctule.hooks.answers import Drop
 from noctule.hooks.table import Hook, Hooks
+from noctule.protocol.constants import PacketType
 from noctule.protocol.filters import check_topic_name
-from noctule.protocol.reason_codes import ReasonCode
+from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 
 #: How long the failures of one hook of one plugin are not logged again.
 _QUIET_S: Final = 60.0
@@ -36,11 +37,17 @@ class Watching:
 
     def call(self, name: str, hooks: Hooks, *arguments: object) -> None:
         """Call every one of them."""
-        for hook in hooks:
-            try:
-                hook.call(*arguments)
-            except Exception as error:
-                self.log_failure(name, hook, error)
+        plane = self._state.plane
+        was_deciding = plane.is_deciding
+        plane.is_deciding = True  # nothing may change meanwhile: what a plugin publishes is put off
+        try:
+            for hook in hooks:
+                try:
+                    hook.call(*arguments)
+                except Exception as error:
+                    self.log_failure(name, hook, error)
+        finally:
+            plane.is_deciding = was_deciding
 
     def log_failure(self, name: str, hook: Hook, error: Exception) -> None:
         """Log what a plugin has raised, unless it has lately."""
@@ -55,20 +62,32 @@ class Watching:
 
     def changed(self, client: Client | None, message: Message) -> Message | int:
         """What the plugins make of a message, or the reason code under which it goes nowhere."""
-        for hook in self._means.hooks.message_received:
-            try:
-                answer = _checked(hook.call(client, message), self._state.settings.limits.topic_levels_max)
-            except Exception as error:
-                self.log_failure("message_received", hook, error)
-                return ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR
-            if isinstance(answer, Drop):
-                return answer.reason_code
-            if answer is not None:
-                message = answer
+        plane = self._state.plane
+        was_deciding = plane.is_deciding
+        plane.is_deciding = True
+        try:
+            for hook in self._means.hooks.message_received:
+                try:
+                    answer = _checked(hook.call(client, message), self._state.settings.limits.topic_levels_max)
+                except Exception as error:
+                    self.log_failure("message_received", hook, error)
+                    self._dropped(message, f"plugin {hook.plugin} has failed")
+                    return ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR
+                if isinstance(answer, Drop):
+                    self._dropped(message, answer.why or f"plugin {hook.plugin} has dropped it")
+                    return answer.reason_code
+                if answer is not None:
+                    message = answer
+        finally:
+            plane.is_deciding = was_deciding
         return message
 
-    def will_due(self, session: Session, message: Message) -> Message | None:
+    def _dropped(self, message: Message, why: str) -> None:
+        self.call("message_dropped", self._means.hooks.message_dropped, None, message, why)
+
+    def will_due(self, session: Session, due: Message) -> Message | None:
         """A Will as the plugins want it; None where they, or the rules that hold now, do not let it be published."""
+        message = due
         if self._means.hooks.message_received:
             changed = self.changed(session.client, message)
             if not isinstance(changed, Message):
@@ -77,7 +96,11 @@ class Watching:
         access: SessionAccess | None = session.access
         if access is None:
             return message
-        rights = access.will_rights if isinstance(access, AskedAccess) else access.publish_rights(message.topic)
+        # The answer at CONNECT was about the topic of the Will, not about one that a plugin has put in its place.
+        if isinstance(access, AskedAccess) and message.topic == due.topic:
+            rights = access.will_rights
+        else:
+            rights = access.publish_rights(message.topic)
         if is_allowed(rights, message.qos, message.retain):
             return message
         topic = message.topic.decode(errors="replace")
@@ -93,8 +116,8 @@ def _checked(answer: object, levels_max: int) -> Message | Drop | None:
         check_topic_name(answer.topic.decode(), levels_max)
         return answer
     if isinstance(answer, Drop):
-        if not 0 <= answer.reason_code <= 0xFF:
-            raise ValueError(f"a reason code of {answer.reason_code}")
+        if answer.reason_code not in reason_codes_of(PacketType.PUBACK):
+            raise ValueError(f"a reason code of {answer.reason_code}, which PUBACK cannot have")
         return answer
     if answer is not None:
         raise TypeError(f"an answer of the type {type(answer).__name__}")

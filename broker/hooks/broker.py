@@ -26,7 +26,8 @@ class Broker(Protocol):
         ...
 
     def disconnect(self, client_id: str, reason_code: int = 0x98, why: str = "") -> bool:
-        """End a client's connection (0x98: by an administrative action); False where it has none."""
+        """End a client's connection (0x98: by an administrative action); False where it has none. Its Will is
+        published. ValueError, the caller's fault, for a reason code below 0x80 or one that DISCONNECT cannot have."""
         ...
 
     def access_changed(self, client_id: str | None = None) -> None:

@@ -4,6 +4,7 @@ A name is that of a built-in plugin, that of an entry point of the group ``noctu
 file. Nothing is loaded because it happens to be installed.
 """
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -11,7 +12,7 @@ import os
 import sys
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,10 @@ BUILT_IN: Final[Mapping[str, str]] = types.MappingProxyType(
 )
 
 
+#: Those that need a distribution which is not installed with the broker, by an extra of their name.
+_EXTRAS: Final = frozenset({"http", "jwt"})
+
+
 class _Found:
     """What a name stands for: a class or a module, and where it comes from."""
 
@@ -48,14 +53,31 @@ class _Found:
         self.origin = origin
 
 
-def config_of_plugin(name: str) -> type[Any] | None:
-    """The type of a plugin's options; None where it has none.
+def config_of_plugin(name: str) -> type[Any]:
+    """The type of a plugin's options: its ``Config``; one without options where it has none.
 
-    LookupError where no such plugin is installed or it cannot be imported, with what to do.
+    LookupError where no such plugin is installed, it cannot be imported, or its ``Config`` cannot be one, with what
+    to do.
     """
-    found = _find(name)
-    config = getattr(found.factory, "Config", None)
-    return config if isinstance(config, type) else None
+    return _config_of(_find(name))
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a plugin that has none."""
+
+
+def _config_of(found: "_Found") -> type[Any]:
+    config: object = getattr(found.factory, "Config", None)
+    if config is None:
+        return NoOptions
+    if isinstance(found.factory, types.ModuleType):
+        raise LookupError(  # noqa: TRY004 it is the configuration that names it
+            f"{found.origin} has a Config, and nowhere to get it: a plugin with options is a class"
+        )
+    if not isinstance(config, type) or not is_dataclass(config):
+        raise LookupError(f"{found.origin}: its Config is no dataclass")
+    return config
 
 
 def authenticates(name: str) -> bool:
@@ -101,19 +123,21 @@ def load_plugins(wanted: Iterable[PluginSettings]) -> tuple[Plugin, ...]:
     for settings in wanted:
         try:
             found = _find(settings.plugin)
+            config_type = _config_of(found)
         except LookupError as error:
             raise PluginError(f"plugin {settings.name}: {error.args[0]}") from None
-        plugins.append(Plugin(settings.name, _make(found, settings), found.origin, settings.config))
+        config = None if config_type is NoOptions else settings.config
+        plugins.append(Plugin(settings.name, _make(found, settings.name, config), found.origin, config))
     return tuple(plugins)
 
 
-def _make(found: _Found, settings: PluginSettings) -> object:
-    named = f"plugin {settings.name} ({found.origin})"
+def _make(found: _Found, name: str, config: object) -> object:
+    named = f"plugin {name} ({found.origin})"
     factory = found.factory
     if isinstance(factory, types.ModuleType):
         return factory
     try:
-        made: object = factory() if getattr(factory, "Config", None) is None else factory(settings.config)
+        made: object = factory() if config is None else factory(config)
     except PluginError as error:
         raise PluginError(f"{named}: {error}") from None
     except Exception as error:
@@ -125,23 +149,34 @@ def _find(name: str) -> _Found:
     if name.endswith(".py") or ".py:" in name:
         return _from_file(name)
     if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        try:
-            return _Found(getattr(importlib.import_module(f"noctule.plugins.{module}"), attribute), "built in")
-        except ImportError as error:
-            raise LookupError(f"{error}") from error
+        return _built_in(name)
     entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    for entry in entries:
-        if entry.name == name:
-            origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value
-            try:
-                return _Found(entry.load(), origin)
-            except Exception as error:
-                raise LookupError(f"{origin} cannot be imported: {error!r}") from error
+    offered = [entry for entry in entries if entry.name == name]
+    if len({entry.value for entry in offered}) > 1:
+        raise LookupError(f"several distributions offer a plugin {name}: {', '.join(map(_origin_of, offered))}")
+    if offered:
+        origin = _origin_of(offered[0])
+        try:
+            return _Found(offered[0].load(), origin)
+        except Exception as error:
+            raise LookupError(f"{origin} cannot be imported: {error!r}") from error
     known = sorted({*BUILT_IN, *(entry.name for entry in entries)})
     near = get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}, and files that end in .py"
     raise LookupError(f"no plugin of the name {name} is installed; {hint}")
+
+
+def _built_in(name: str) -> _Found:
+    module, _, attribute = BUILT_IN[name].partition(":")
+    try:
+        return _Found(getattr(importlib.import_module(f"noctule.plugins.{module}"), attribute), "built in")
+    except ImportError as error:
+        hint = f"; install it with: pip install 'noctule[{name}]'" if name in _EXTRAS else ""
+        raise LookupError(f"the plugin {name} cannot be imported: {error}{hint}") from error
+
+
+def _origin_of(entry: importlib.metadata.EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value
 
 
 def _from_file(name: str) -> _Found:
@@ -152,8 +187,22 @@ def _from_file(name: str) -> _Found:
     path = Path(text)
     if not path.is_file():
         raise LookupError(f"there is no file {path}")
-    module_name = f"noctule_plugin_{path.stem}"
-    specification = importlib.util.spec_from_file_location(module_name, path)
+    module = _module_of(path)
+    if attribute:
+        if not hasattr(module, attribute):
+            raise LookupError(f"{path} has no {attribute}")
+        return _Found(getattr(module, attribute), str(path))
+    return _Found(getattr(module, "Plugin", module), str(path))
+
+
+def _module_of(path: Path) -> types.ModuleType:
+    """The module of a file, which is run once: its classes are the same whenever a configuration is read again."""
+    place = str(path.resolve())
+    module_name = f"noctule_plugin_{path.stem}_{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    known = sys.modules.get(module_name)
+    if known is not None:
+        return known
+    specification = importlib.util.spec_from_file_location(module_name, place)
     if specification is None or specification.loader is None:
         raise LookupError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(specification)
@@ -164,8 +213,4 @@ def _from_file(name: str) -> _Found:
     except Exception as error:
         del sys.modules[module_name]
         raise LookupError(f"{path} cannot be imported: {error!r}") from error
-    if attribute:
-        if not hasattr(module, attribute):
-            raise LookupError(f"{path} has no {attribute}")
-        return _Found(getattr(module, attribute), str(path))
-    return _Found(getattr(module, "Plugin", module), str(path))
+    return module

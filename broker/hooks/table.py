@@ -6,6 +6,7 @@ pluggy finds, checks and orders them at the start; afterwards nothing is called 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Final
 
 import pluggy
@@ -98,10 +99,14 @@ def make_table(plugins: Iterable[Plugin]) -> HookTable:
     # pluggy calls last what was registered first.
     for plugin in reversed(known):
         _check(plugin)
+        if registry.has_plugin(plugin.name):
+            raise PluginError(f"{_named(plugin)}: there is another plugin of this name")
+        if registry.is_registered(plugin.implementation):
+            raise PluginError(f"{_named(plugin)}: it is there already, and a module is there once; make it a class")
         try:
             registry.register(plugin.implementation, name=plugin.name)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(f"{_named(plugin)}: {error}") from None
+        except Exception as error:  # pluggy reads every attribute, properties too
+            raise PluginError(f"{_named(plugin)}: {error}") from error
     by_implementation = {id(plugin.implementation): plugin for plugin in known}
     table: dict[str, Hooks] = {}
     for name in HOOK_NAMES:
@@ -114,7 +119,11 @@ def make_table(plugins: Iterable[Plugin]) -> HookTable:
             found.append(
                 Hook(
                     plugin.name,
-                    _with_all_arguments(implementation.function, implementation.argnames, _arguments_of(specification)),
+                    _with_all_arguments(
+                        implementation.function,
+                        _arguments_of(plugin, name, implementation.function),
+                        tuple(inspect.signature(specification).parameters),
+                    ),
                 )
             )
         table[name] = tuple(found)
@@ -128,25 +137,34 @@ def _named(plugin: Plugin) -> str:
 def _check(plugin: Plugin) -> None:
     """Whether every function that is marked as a hook is one, with arguments that the specification has."""
     marker = f"{specs.PROJECT}_impl"
-    implementation = plugin.implementation
-    for name in dir(implementation):
-        # On the class where there is one: asking an instance would run its properties.
-        attribute = getattr(implementation if inspect.ismodule(implementation) else type(implementation), name, None)
-        options = getattr(attribute, marker, None)
-        if not isinstance(options, dict) or not callable(attribute):
+    for name in dir(plugin.implementation):
+        # As it is written: asking an instance would run its properties.
+        attribute = inspect.getattr_static(plugin.implementation, name)
+        function = getattr(attribute, "__func__", attribute)
+        options = getattr(function, marker, None)
+        if not isinstance(options, dict) or not callable(function):
             continue
         hook = options.get("specname") or name
         if hook not in HOOK_NAMES:
-            raise PluginError(f"{_named(plugin)}: there is no hook {hook}; there are {', '.join(HOOK_NAMES)}")
+            near = get_close_matches(hook, HOOK_NAMES, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(HOOK_NAMES)}"
+            raise PluginError(f"{_named(plugin)}: there is no hook {hook}; {hint}")
         if options.get("hookwrapper") or options.get("wrapper"):
             raise PluginError(f"{_named(plugin)}: {hook} is a wrapper; hooks are called as they are")
-        known = _arguments_of(getattr(specs, hook))
-        for argument in _arguments_of(attribute):
-            if argument != "self" and argument not in known:
-                raise PluginError(
-                    f"{_named(plugin)}: {hook} has an argument {argument}; "
-                    f"there {'are' if known else 'is none'} {', '.join(known)}".rstrip()
-                )
+        known = tuple(inspect.signature(getattr(specs, hook)).parameters)
+        for argument in _arguments_of(plugin, hook, getattr(plugin.implementation, name)):
+            if argument not in known:
+                there_are = f"there are {', '.join(known)}" if known else "it has none"
+                raise PluginError(f"{_named(plugin)}: {hook} has no argument {argument}; {there_are}")
+
+
+def _arguments_of(plugin: Plugin, hook: str, function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a plugin's arguments, with those that have a default, without ``self``."""
+    parameters = inspect.signature(function).parameters.values()
+    for parameter in parameters:
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            raise PluginError(f"{_named(plugin)}: {hook} has {parameter}; its arguments have to be named, one by one")
+    return tuple(parameter.name for parameter in parameters)
 
 
 def _check_kind(plugin: Plugin, name: str, function: object, specification: object) -> None:
@@ -155,10 +173,6 @@ def _check_kind(plugin: Plugin, name: str, function: object, specification: obje
     if inspect.iscoroutinefunction(function) != wanted:
         kinds = ("async def", "def") if wanted else ("def", "async def")
         raise PluginError(f"{_named(plugin)}: {name} must be {kinds[0]}, and is {kinds[1]}")
-
-
-def _arguments_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)
 
 
 def _with_all_arguments(
