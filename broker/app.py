@@ -222,7 +222,7 @@ class Broker:
             if not (
                 self.hooks.authenticate
                 or self.state.authentication_methods
-                or settings.admits_anonymous(listener)
+                or self.hooks.admit_anonymous(settings, listener)
                 or has_identity
             ):
                 raise PluginError(
@@ -327,7 +327,7 @@ class Broker:
             listener = listeners.get(client.listener)
             denied: Deny | None = None
             is_unproven = isinstance(link.connection, Connection) and link.connection.is_unproven
-            if is_unproven and listener is not None and not self.settings.admits_anonymous(listener):
+            if is_unproven and listener is not None and not self.hooks.admit_anonymous(self.settings, listener):
                 denied = Deny("clients that have proven nothing are no longer let in")
             for hook in self.hooks.recheck:
                 if denied is None:

@@ -60,8 +60,7 @@ def begin_login(means: Means, link: Link, packet: Connect) -> None:
     if origin.user_name is not None:
         identified(means, link, packet, Identity(origin.user_name))
         return
-    settings = means.state.settings
-    lets_anybody_in = settings.admits_anonymous(origin.listener)
+    lets_anybody_in = means.hooks.admit_anonymous(means.state.settings, origin.listener)
     if packet.user_name is None and packet.password is None and lets_anybody_in:
         identified(means, link, packet, Identity(None, is_unproven=True))
         return

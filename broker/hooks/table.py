@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 import pluggy
+from noctule.config.settings import ListenerSettings, Settings
 from noctule.hooks import specs
 from noctule.hooks.answers import PluginError
 
@@ -81,6 +82,12 @@ class HookTable:
 
     #: By name, whoever may be asked: what ``ListenerSettings.authentication`` chooses from.
     by_name: dict[str, Plugin] = field(default_factory=dict, compare=False)
+
+    def admit_anonymous(self, settings: Settings, listener: ListenerSettings) -> bool:
+        """Whether a client without a user name is let in there: as the settings say, but where they say nothing, not
+        beside plugins, also those that the settings do not name."""
+        is_said = listener.allow_anonymous is not None or settings.allow_anonymous is not None
+        return settings.admits_anonymous(listener) and (is_said or not self.plugins)
 
 
 #: The names of all hooks.
