@@ -13,6 +13,7 @@ from noctule.handlers.means import Means
 from noctule.handlers.rejudging import Rejudging
 from noctule.handlers.watching import Watching
 from noctule.protocol.constants import PacketType
+from noctule.protocol.errors import PacketError
 from noctule.protocol.filters import check_topic_name
 from noctule.protocol.reason_codes import ReasonCode, reason_codes_of
 
@@ -46,11 +47,14 @@ class PluginBroker:
     ) -> int:
         """As ``noctule.hooks.broker.Broker`` has it. From within a hook that watches or decides it is put off to the
         end of the turn, and 0 comes back."""
-        check_topic_name(topic, self._means.state.settings.limits.topic_levels_max)
         if qos not in (0, 1, 2):
             raise ValueError(f"a QoS of {qos!r}")
         data = payload.encode() if isinstance(payload, str) else bytes(memoryview(payload))
-        message = Message(topic.encode(), data, qos, retain, properties, trio.current_time())
+        try:
+            check_topic_name(topic, self._means.state.settings.limits.topic_levels_max)
+            message = Message(topic.encode(), data, qos, retain, properties, trio.current_time())
+        except PacketError as error:
+            raise ValueError(str(error)) from None
         if self._means.state.plane.is_deciding:
             if len(self._later) >= _LATER_MAX:
                 raise RuntimeError(f"{_LATER_MAX} messages wait to be published")
