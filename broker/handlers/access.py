@@ -232,7 +232,9 @@ class AskedAccess:
 
 
 def rights_of(right: PublishRight) -> int:
-    """In the data plane's terms. ValueError where the QoS is none."""
+    """In the data plane's terms. TypeError and ValueError, the plugin's fault, where it is no right."""
+    if not isinstance(right, PublishRight):  # a plugin's word for it
+        raise TypeError(f"a right of the type {type(right).__name__}")
     if not _is_qos(right.qos_max):
         raise ValueError(f"a QoS of {right.qos_max!r}")
     return RIGHT_PUBLISH | (RIGHT_RETAIN if right.retain is True else 0) | right.qos_max * RIGHT_QOS
