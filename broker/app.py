@@ -14,6 +14,7 @@ from noctule.core.authentication import AuthenticationMethod
 from noctule.core.clients import Client
 from noctule.core.origin import Origin
 from noctule.core.state import State, make_state, plane_limits
+from noctule.handlers.admission import origin_of
 from noctule.handlers.connection import Connection, last_packet
 from noctule.handlers.dispatch import Dispatcher
 from noctule.handlers.keeping import Keeping, open_store
@@ -318,16 +319,15 @@ class Broker:
 
     async def _recheck(self) -> None:
         """Judge every client by what holds now."""
-        listeners = {listener.name: listener for listener in self.settings.listeners}
         for link in list(self.state.links):
             session = link.session
             if session is None:
                 continue
             client = session.client
-            listener = listeners.get(client.listener)
+            listener = origin_of(link, self.state).listener
             denied: Deny | None = None
             is_unproven = isinstance(link.connection, Connection) and link.connection.is_unproven
-            if is_unproven and listener is not None and not self.hooks.admit_anonymous(self.settings, listener):
+            if is_unproven and not self.hooks.admit_anonymous(self.settings, listener):
                 denied = Deny("clients that have proven nothing are no longer let in")
             for hook in self.hooks.recheck:
                 if denied is None:
