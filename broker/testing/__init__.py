@@ -1,6 +1,4 @@
-"""Tests that the author of a plugin can run against it; they need pytest and hypothesis."""
+"""For the tests of plugins and of programs that speak MQTT: a broker, in a thread or in memory, and a plugin alone.
 
-import pytest
-
-# Before anything here is imported: so that a failed assertion shows its values.
-pytest.register_assert_rewrite("noctule.testing.store_contract")
+``running``, ``memory`` and ``harness`` have them; ``pytest_plugin`` makes fixtures of the first two.
+"""
