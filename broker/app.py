@@ -285,6 +285,7 @@ class Broker:
             self._check_entrances(settings)
             effects = [(hook, await self._ask_to_reload(hook, settings)) for hook in self.hooks.prepare_reload]
             self.settings = self.state.settings = settings
+            self.state.reloads += 1
             self.state.plane.set_limits(**plane_limits(settings.limits))
             for hook, effect in effects:
                 if effect is None:

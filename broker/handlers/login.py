@@ -80,7 +80,7 @@ def begin_login(means: Means, link: Link, packet: Connect) -> None:
     _begin_waiting(link, packet)
     client = client_of(packet, origin, link.peer, packet.user_name)
     credentials = Credentials(packet.user_name, packet.password)
-    login = _Login(means, link, packet, client)
+    login = _Login(means, link, packet, client, means.state.reloads)
 
     async def question() -> object:
         answer = await first_answer(hooks, client, credentials)
@@ -150,6 +150,9 @@ class _Login:
     packet: Connect
     client: Client
 
+    #: How often the configuration had been loaded again when the question was asked.
+    reloads: int
+
     def authenticated(self, answer: object) -> None:
         """Go on with what the plugins say of who it is."""
         means, packet = self.means, self.packet
@@ -160,7 +163,9 @@ class _Login:
         note_login(means, self.link, packet, succeeded=isinstance(answer, Allow))
         if isinstance(answer, Allow):
             user_name = packet.user_name if answer.user_name is None else answer.user_name
-            identified(means, self.link, packet, Identity(user_name, answer.access, answer.expires_at))
+            identified(
+                means, self.link, packet, Identity(user_name, answer.access, answer.expires_at, reloads=self.reloads)
+            )
             return
         user = "no user name" if packet.user_name is None else f"user {escaped(packet.user_name)}"
         why = escaped(answer.why) if isinstance(answer, Deny) and answer.why else "not authenticated"
@@ -267,10 +272,11 @@ class _Entry:
 
     def admit(self, access: SessionAccess | None) -> None:
         """Every question is answered; but rules may have been loaded anew while they were."""
-        for hook in self.means.hooks.recheck:
-            denied = hook.call(self.client)
-            if denied is not None:
-                why = escaped(denied.why) if isinstance(denied, Deny) else "refused in recheck"
-                _refuse_login(self.means, self.link, self.packet, why)
-                return
+        if self.identity.reloads not in (None, self.means.state.reloads):
+            for hook in self.means.hooks.recheck:
+                denied = hook.call(self.client)
+                if denied is not None:
+                    why = escaped(denied.why) if isinstance(denied, Deny) else "refused in recheck"
+                    _refuse_login(self.means, self.link, self.packet, why)
+                    return
         admit(self.means, self.link, self.packet, self.client, access, self.identity, is_assigned=self.is_assigned)

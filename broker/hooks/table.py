@@ -85,9 +85,10 @@ class HookTable:
 
     def admit_anonymous(self, settings: Settings, listener: ListenerSettings) -> bool:
         """Whether a client without a user name is let in there: as the settings say, but where they say nothing, not
-        beside plugins, also those that the settings do not name."""
+        beside plugins that decide on who connects, also those that the settings do not name."""
         is_said = listener.allow_anonymous is not None or settings.allow_anonymous is not None
-        return settings.admits_anonymous(listener) and (is_said or not self.plugins)
+        decide = self.authenticate or self.add_authentication_methods
+        return settings.admits_anonymous(listener) and (is_said or not decide)
 
 
 #: The names of all hooks.

@@ -2,3 +2,8 @@
 
 ``running``, ``memory`` and ``harness`` have them; ``pytest_plugin`` makes fixtures of the first two.
 """
+
+import pytest
+
+# Before anything here is imported: so that a failed assertion shows its values.
+pytest.register_assert_rewrite("noctule.testing.store_contract")

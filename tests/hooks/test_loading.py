@@ -152,7 +152,7 @@ def test_a_name_that_nobody_has(installed: Installed) -> None:
     assert refusal_of("password-file").endswith("did you mean password_file?")
     assert refusal_of("xyzzy") == (
         "plugin mine: no plugin of the name xyzzy is installed; there are access_file, anonymous, gate, http, jwt, "
-        "password_file, sqlite_store, and files that end in .py"
+        "memory_store, password_file, sqlite_store, and files that end in .py"
     )
 
 

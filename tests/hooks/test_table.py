@@ -261,6 +261,12 @@ def test_anonymous_clients_beside_plugins(
     listener: bool | None, overall: bool | None, has_plugins: bool, expected: bool
 ) -> None:
     """A1: a plugin that a program hands over closes the door as one that a file names does."""
-    table = make_table([named(object())] if has_plugins else [])
+
+    class Decides:
+        @hookimpl
+        async def authenticate(self) -> None:
+            return None
+
+    table = make_table([named(Decides() if has_plugins else object())])
     settings = Settings(allow_anonymous=overall)
     assert table.admit_anonymous(settings, ListenerSettings(allow_anonymous=listener)) == expected
