@@ -70,7 +70,7 @@ def pytest_on(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
         [
             sys.executable,
             *("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:trio", "-p", "no:anyio"),
-            *("-p", "noctule.testing.pytest_plugin", "test_it.py"),
+            *("-p", "no:noctule", "-p", "noctule.testing.pytest_plugin", "test_it.py"),
         ],
         cwd=folder,
         capture_output=True,

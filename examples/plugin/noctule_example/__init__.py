@@ -1,0 +1,1 @@
+"""Three plugins for Noctule, as an example."""
