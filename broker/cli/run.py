@@ -215,6 +215,9 @@ async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
     except (ListenError, PluginError) as error:
         _logger.error("Nothing has changed: %s", error)
         return
+    except Exception:
+        _logger.exception("The configuration is not, or not wholly, in effect, by an error of the broker's")
+        return
     open_log(settings.log)
     for warning in loaded.warnings:
         _logger.warning("%s: %s", warning.place, warning)

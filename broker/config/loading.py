@@ -222,7 +222,12 @@ def _plugins(
             config = None
         if config is not None:
             inner = Checker(below)
-            typed = inner.group(options, config, ())
+            try:
+                typed = inner.group(options, config, ())
+            except TypeError as error:
+                checker.problem(
+                    path, f"the options of this plugin cannot be read, which is its author's fault: {error}"
+                )
             checker.problems += inner.problems
             checker.not_yet += inner.not_yet
             checker.unsafe += inner.unsafe

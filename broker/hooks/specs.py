@@ -85,7 +85,11 @@ def add_services(broker: "Broker") -> Sequence[Service]:
 
 @hookspec
 def add_commands(commands: Any) -> None:
-    """All: sub-commands of ``noctule``, added to the ``argparse`` sub-parsers ``commands``."""
+    """All: sub-commands of ``noctule -c FILE COMMAND``, added to the ``argparse`` sub-parsers ``commands``.
+
+    The parser of each has a default ``run``: a function of the parsed arguments that answers with the exit code. No
+    broker runs then.
+    """
 
 
 @hookspec

@@ -33,11 +33,12 @@ def run(*arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_its_own_tests() -> None:
+def test_its_own_tests(tmp_path: Path) -> None:
     """As its author runs them; here with the folder in place of what is installed."""
     run(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:noctule", "-p", "noctule.testing.pytest_plugin"),
         PYTHONPATH=f"{ROOT / '.root'}{os.pathsep}{EXAMPLE}",
+        HYPOTHESIS_STORAGE_DIRECTORY=str(tmp_path),
     )
 
 

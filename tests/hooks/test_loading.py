@@ -303,6 +303,15 @@ def test_options_are_checked_as_our_own(tmp_path: Path) -> None:
     assert "greeting" in second
 
 
+def test_options_of_a_type_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "gate.py").write_text(AUTH.replace("users: int", "users: list[int]"), encoding="utf-8")
+    path = tmp_path / "noctule.toml"
+    path.write_text("[plugins.gate]\nplugin = 'gate.py:Gate'\nusers = [1]\n", encoding="utf-8")
+    (problem,) = problems_of(path)
+    assert "no option may have the type list[int]" in problem
+    assert "its author's fault" in problem
+
+
 def test_options_of_a_plugin_without_any_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "gate.py").write_text(AUTH, encoding="utf-8")
     path = tmp_path / "noctule.toml"
