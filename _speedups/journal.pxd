@@ -20,7 +20,6 @@ cdef class Journal:
     cdef size_t _waiting_max_bytes
     cdef bint _must_sync
     cdef JournalState _state
-    cdef public bint is_low             # room runs short: no new messages are taken, while there is some
     cdef public double wall_clock_ahead_s
     cdef uint64_t _next_message_id
     cdef uint64_t _next_session_id
@@ -29,6 +28,7 @@ cdef class Journal:
     cdef object _put_message, _drop_message, _put_session, _drop_session, _put_subscription, _drop_subscription
     cdef object _put_queued, _drop_queued, _put_received, _drop_received, _put_retained, _drop_retained
     cdef object _put_will, _drop_will
+    cdef int _add_large(self, object kind, tuple row, size_t size_bytes) except -1
     cdef int _add(self, object kind, tuple row) except -1
     cdef uint64_t refer(self, Message message) except 0
     cdef uint64_t new_position(self) noexcept
@@ -43,6 +43,14 @@ cdef class Journal:
     cdef int drop_subscription(self, uint64_t session_id, bytes topic_filter, bytes share_name) except -1
     cdef int put_retained(self, bytes topic, Message message) except -1
     cdef int drop_retained(self, bytes topic, Message message) except -1
+
+cdef inline bint has_failed(Journal journal) noexcept:
+    """Whether nothing is kept any more."""
+    return journal._state == JOURNAL_FAILED
+
+cdef inline bint is_usable(Journal journal) noexcept:
+    """Whether what must be kept can be."""
+    return journal._state == JOURNAL_OPEN
 
 cdef inline bint is_heavy(Journal journal) noexcept:
     """Whether so much waits to be kept that nobody should add to it."""

@@ -19,9 +19,6 @@ class Journal:
 
     #: How far the wall clock (seconds since 1970) is ahead of the broker's clock.
     wall_clock_ahead_s: float
-
-    #: Room runs short: no new messages are taken, while there is some.
-    is_low: bool
     def __init__(
         self,
         kinds: Mapping[str, type[tuple[Any, ...]]],
@@ -40,6 +37,8 @@ class Journal:
         """(ticket, operations, must_sync) of the batch that has been collected; the next one begins."""
     def commit_done(self, ticket: int) -> None:
         """Everything up to this batch is kept. The caller lets go what was held (``Plane.let_go``)."""
+    def run_short(self) -> None:
+        """There is little room left: nothing more is to be put until a batch has been kept."""
     def put_back(self, operations: list[Any], must_sync: bool) -> None:
         """There is no room for a batch that was taken: it is part of the one that is being collected now."""
     def fail(self) -> None:

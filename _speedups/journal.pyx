@@ -7,6 +7,7 @@ the whole batch (``take``), and says later that it is kept (``commit_done``); me
 The kinds of operations are handed in: named tuples whose fields are in the order of the calls below.
 """
 
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -56,7 +57,7 @@ cdef class Journal:
     @property
     def is_usable(self):
         """Whether what must be kept can be: there is room enough, and the store has not failed."""
-        return self._state == JOURNAL_OPEN and not self.is_low
+        return self._state == JOURNAL_OPEN
 
     @property
     def has_failed(self):
@@ -82,6 +83,11 @@ cdef class Journal:
         if self._state == JOURNAL_FULL:
             self._state = JOURNAL_OPEN
 
+    def run_short(self):
+        """There is little room left: nothing more is to be put until a batch has been kept."""
+        if self._state == JOURNAL_OPEN:
+            self._state = JOURNAL_FULL
+
     def put_back(self, list operations not None, bint must_sync):
         """There is no room for a batch that was taken: it is part of the one that is being collected now."""
         self._state = JOURNAL_FULL
@@ -105,6 +111,13 @@ cdef class Journal:
 
     # --- operations ---
 
+    cdef int _add_large(self, object kind, tuple row, size_t size_bytes) except -1:
+        """An operation with so many bytes of a client's choosing in it."""
+        self._add(kind, row)
+        if self._state != JOURNAL_FAILED:
+            self.collected_bytes += size_bytes
+        return 0
+
     cdef int _add(self, object kind, tuple row) except -1:
         if self._state == JOURNAL_FAILED:
             return 0
@@ -123,9 +136,8 @@ cdef class Journal:
             self._next_message_id += 1
             if message.expires_at != 0.0:
                 expires_at = message.expires_at + self.wall_clock_ahead_s
-            self._add(self._put_message, (message.store_id, message.topic, message.payload, message.qos,
-                                          message.retain, message.properties, expires_at))
-            self.collected_bytes += size_of(message)
+            self._add_large(self._put_message, (message.store_id, message.topic, message.payload, message.qos,
+                                                message.retain, message.properties, expires_at), size_of(message))
         message.store_references += 1
         return message.store_id
 
@@ -167,8 +179,9 @@ cdef class Journal:
 
     cdef int put_subscription(self, uint64_t session_id, bytes topic_filter, bytes share_name, int qos, int options,
                               uint32_t identifier) except -1:
-        return self._add(self._put_subscription, (
-            session_id, topic_filter, b"" if share_name is None else share_name, qos, options, identifier))
+        return self._add_large(self._put_subscription, (
+            session_id, topic_filter, b"" if share_name is None else share_name, qos, options, identifier),
+            PyBytes_GET_SIZE(topic_filter))
 
     cdef int drop_subscription(self, uint64_t session_id, bytes topic_filter, bytes share_name) except -1:
         return self._add(self._drop_subscription, (
@@ -176,7 +189,7 @@ cdef class Journal:
 
     cdef int put_retained(self, bytes topic, Message message) except -1:
         cdef uint64_t message_id = self.refer(message)
-        return self._add(self._put_retained, (topic, message_id))
+        return self._add_large(self._put_retained, (topic, message_id), PyBytes_GET_SIZE(topic))
 
     cdef int drop_retained(self, bytes topic, Message message) except -1:
         self._add(self._drop_retained, (topic,))
@@ -207,8 +220,8 @@ cdef class Journal:
     def put_will(self, uint64_t session_id, bytes topic, bytes payload, int qos, bint retain, bytes properties,
                  uint32_t delay_interval_s, user_name, due_at):
         """``due_at`` is on the broker's clock, or None."""
-        self._add(self._put_will, (session_id, topic, payload, qos, bool(retain), properties, delay_interval_s,
-                                   user_name, self.on_wall_clock(due_at)))
+        self._add_large(self._put_will, (session_id, topic, payload, qos, bool(retain), properties, delay_interval_s,
+                                         user_name, self.on_wall_clock(due_at)), len(payload) + len(properties))
 
     def drop_will(self, uint64_t session_id):
         """The Will has been published or taken back."""

@@ -50,7 +50,6 @@ cdef class Link(Outlet):
     cdef uint16_t alias_max_in
     cdef int _control_packets           # handed to the handler in this go
     cdef bint _takes_dup                # 3.1: PUBREL, SUBSCRIBE and UNSUBSCRIBE may be sent again with DUP
-    cdef public uint8_t durability      # 0: acknowledgements wait for nothing, 1: for the system, 2: for the disk
     cdef readonly bint is_stalled       # so much waits for the journal that nothing more is handled
     cdef uint64_t _journal_count        # operations of the journal before the packet that is being handled
     cdef bint _is_parsing

@@ -53,9 +53,6 @@ class Link(Outlet):
 
     #: So much waits for the journal that nothing more is handled.
     is_stalled: bool
-
-    #: What acknowledgements wait for. 0: nothing, 1: the system has what they say, 2: the disk has.
-    durability: int
     def __init__(self, router: Router, handler: Handler, peer: str, origin: Any = None) -> None: ...
     def await_decision(self, version: int, packet_max: int = 0xFFFFFFFF) -> None:
         """CONNECT is read, and whether it is accepted is decided later: with ``open`` or with ``end``."""
@@ -96,6 +93,8 @@ class Link(Outlet):
         """
     def forget_held_back(self) -> None:
         """What waits for the journal is never sent: it will not be kept."""
+    def unstall(self) -> None:
+        """Less waits for the journal: go on with what has come meanwhile. The caller flushes the plane afterwards."""
     def take_output(self) -> bytes:
         """All that may be sent now, as bytes; the link forgets it."""
     def output_sent(self) -> None:

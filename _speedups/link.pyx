@@ -30,7 +30,7 @@ from noctule._speedups.codec cimport (
     Frame, FrameResult, Layout, PublishFields, check_topic_name, read_ack, read_publish, scan_frame, write_ack,
 )
 from noctule._speedups.message cimport Message, is_expired, message_of
-from noctule._speedups.journal cimport is_heavy
+from noctule._speedups.journal cimport has_failed, is_heavy, is_usable
 from noctule._speedups.outlet cimport Outlet, refuse_while_deciding, sendable
 from noctule._speedups.router cimport Route, Router, is_current
 from noctule._speedups.session cimport (
@@ -234,7 +234,7 @@ cdef class Link(Outlet):
             return self.state != LINK_CLOSED
         if self.keep_alive_s == 0:
             return False
-        if self.is_paused:
+        if self.is_paused or self.is_stalled:
             self.last_received = now
         deadline = self.last_received + 1.5 * self.keep_alive_s     # [MQTT-3.1.2-22] [MQTT-3.1.2-24]
         if deadline <= now:
@@ -286,12 +286,14 @@ cdef class Link(Outlet):
             self.hold_count = 0
             self.untraced = 0
 
-    cdef int let_go(self, uint64_t committed) except -1:
-        cdef bint all_gone = Outlet.let_go(self, committed)
-        if self.is_stalled and all_gone:
-            self.is_stalled = False
-            self.go_on()
-        return all_gone         # what is held back since then has said so itself
+    def unstall(self):
+        """Less waits for the journal: go on with what has come meanwhile. The caller flushes the plane afterwards."""
+        refuse_while_deciding(self.plane)
+        self.is_stalled = False
+        self.last_received = self.plane.now     # who was not listened to has not been silent
+        if self.state < LINK_ENDING:
+            self.plane.mark(self)               # whoever carries the bytes reads again, also if nothing is written
+        self.go_on()
 
     def output_sent(self):
         """What ``take_output`` gave has gone: the session's backlog moves up."""
@@ -459,6 +461,10 @@ cdef class Link(Outlet):
                 break
             if outcome == STOP:
                 break
+            if self.plane.journal is not None and self.plane.journal.count != self._journal_count \
+                    and is_heavy(self.plane.journal) and self.state < LINK_ENDING:
+                self.is_stalled = True
+                self.plane._stalled.append(self)
         self._flush_run(&run)
         return 0
 
@@ -540,7 +546,8 @@ cdef class Link(Outlet):
         """Take a message that is allowed: publish it, or at QoS 2 hold it. ``message``: in place of what was received."""
         cdef Fault fault
         cdef int targets
-        if fields.qos and self.plane.journal is not None and not self.plane.journal.is_usable:
+        if fields.qos and self.plane.journal is not None and not is_usable(self.plane.journal) and (
+                fields.qos == 1 or find_flight(&self.session.received, fields.packet_id) == NULL):
             return self._cannot_keep(fields)
         if fields.qos == 2:
             if find_flight(&self.session.received, fields.packet_id) == NULL:
@@ -567,7 +574,7 @@ cdef class Link(Outlet):
     cdef int _cannot_keep(self, PublishFields *fields) except -1:
         """There is no room, or the store has failed: what would have to be acknowledged is refused."""
         cdef Fault fault
-        cdef bint failed = self.plane.journal.has_failed
+        cdef bint failed = has_failed(self.plane.journal)
         if self.layout == LAYOUT_5:
             return self._acknowledge(PUBACK if fields.qos == 1 else PUBREC, fields.packet_id,
                                      IMPLEMENTATION_SPECIFIC_ERROR if failed else QUOTA_EXCEEDED)
@@ -715,8 +722,14 @@ cdef class Link(Outlet):
         cdef AckResult result
         cdef Message message
         cdef int rights
+        cdef bint is_kept
         cdef int packet_type = frame.first >> 4
         if read_ack(frame.first, frame.body, <Layout>self.layout, &packet_id, &reason_code, &properties, &fault) < 0:
+            return self._refuse(&fault)
+        if self.plane.journal is not None and has_failed(self.plane.journal) and (
+                packet_type == PUBREL or (packet_type == PUBREC and self.session.store_id and reason_code < 0x80)):
+            # What PUBCOMP or PUBREL would say cannot be kept: after a restart the message would be lost, or come twice.
+            _fault(&fault, IMPLEMENTATION_SPECIFIC_ERROR, b"the store has failed", b"")
             return self._refuse(&fault)
         if packet_type == PUBREL:
             message = self.session.held(packet_id)
@@ -732,10 +745,15 @@ cdef class Link(Outlet):
                     rights = self._rights_at(message.data, message.topic_size)
                     if rights == RIGHTS_UNKNOWN:
                         return AGAIN
+                # Its row stays while it goes from its publisher to its receivers.
+                is_kept = message.store_references != 0
+                message.store_references += is_kept
                 self.session.release(packet_id)
                 if _is_allowed(rights, message.qos, message.retain):      # a plugin may have made it less than 2
                     self.router.publish_message(message, self.session)
-                else:
+                if is_kept:
+                    self.plane.journal.let_go(message)
+                if not _is_allowed(rights, 2, message.retain):
                     self.plane.counters.dropped_denied += 1
                     if self.plane.message_dropped is not None:
                         self.plane.tell_dropped(None, message, "not allowed")
@@ -768,8 +786,6 @@ cdef class Link(Outlet):
         if self.plane.journal is not None and self.plane.journal.count != self._journal_count and self.durability:
             # What is acknowledged is kept before: everything from here on waits for it.
             Outlet.hold_back(self, self.durability == 2)
-            if is_heavy(self.plane.journal):
-                self.is_stalled = True
         write_ack(self.room(size), packet_type, packet_id, <Layout>self.layout, reason_code)
         self.plane.counters.packets_sent[packet_type] += 1
         return 1

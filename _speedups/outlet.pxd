@@ -27,6 +27,7 @@ cdef class Plane:
     cdef BufferPool pool
     cdef public Journal journal         # what has to be kept across a restart; None: nothing is
     cdef list _held_back                # outlets with bytes that wait until a batch of the journal is kept
+    cdef list _stalled                  # links whose packets wait until less does
     cdef readonly Deadlines deadlines
     cdef Counters counters
     cdef readonly double now
@@ -76,6 +77,7 @@ cdef class Outlet(Timed):
     cdef uint8_t layout                 # codec.Layout
     cdef bint takes_as_is               # received bytes of its layout may be sent as they are: no size limit, no aliases
     cdef bint is_dirty
+    cdef public uint8_t durability      # 0: acknowledgements wait for nothing, 1: for the system, 2: for the disk
     cdef uint64_t written               # bytes in all so far: the position of the end of ``out``
     cdef uint64_t hold_positions[2]     # what stands from there on waits until the batch of this ticket is kept
     cdef uint64_t hold_tickets[2]

@@ -72,6 +72,8 @@ class Plane:
         """Send what waited for the batches of the journal that are kept by now. The caller flushes afterwards."""
     def take_held_back(self) -> list[Outlet]:
         """The outlets with bytes that wait for the journal, which will never be kept: they are the caller's to end."""
+    def take_stalled(self) -> list[Link]:
+        """The links that wait until less waits for the journal: the caller lets them go on (``Link.unstall``)."""
     def watch(
         self,
         *,
@@ -109,6 +111,8 @@ class Plane:
 class Outlet(Timed):
     """The write side of one connection."""
 
+    #: What acknowledgements wait for. 0: nothing, 1: the system has what they say, 2: the disk has.
+    durability: int
     @property
     def pending_bytes(self) -> int:
         """Written and not yet sent."""

@@ -42,6 +42,7 @@ cdef class Plane:
         memset(&self.counters, 0, sizeof(self.counters))
         self.pool = BufferPool()
         self._held_back = []
+        self._stalled = []
         self.deadlines = Deadlines()
         self.set_limits(
             write_max_bytes=write_max_bytes, packet_max_bytes=packet_max_bytes, connect_max_bytes=connect_max_bytes,
@@ -79,6 +80,7 @@ cdef class Plane:
         """Forget what waits for a time or to be sent. Sessions and links refer to the plane: without this it stays."""
         self.deadlines.clear()
         self._held_back.clear()
+        self._stalled.clear()
         while self._dirty_count:
             self._dirty_count -= 1
             (<Outlet>self._dirty[self._dirty_count]).is_dirty = False
@@ -98,6 +100,12 @@ cdef class Plane:
         cdef list held_back = self._held_back
         self._held_back = []
         return held_back
+
+    def take_stalled(self):
+        """The links that wait until less waits for the journal: the caller lets them go on (``Link.unstall``)."""
+        cdef list stalled = self._stalled
+        self._stalled = []
+        return stalled
 
     def watch(self, *, message_received=None, message_published=None, message_delivered=None, message_dropped=None,
               retained_changed=None, packet_received=None, packet_sent=None):

@@ -155,6 +155,13 @@ cdef class SocketLink(Link):
                 self.reactor._more.append(self)
             self._set_interest(self._may_read(), self._wants_write)
 
+    def unstall(self):
+        Link.unstall(self)
+        if self.fd >= 0:
+            if self.has_more:
+                self.reactor._more.append(self)
+            self._set_interest(self._may_read(), self._wants_write)
+
     cdef int flush(self) except -1:
         cdef int sends
         if self.fd < 0:
@@ -167,7 +174,8 @@ cdef class SocketLink(Link):
             self.session.pump()
             if pending(&self.out) == 0:
                 break           # the window is full
-        self._set_interest(self._may_read(), sendable(self) != 0)
+        # Packets that wait for another turn ask for one, where none is under way.
+        self._set_interest(self._may_read(), sendable(self) != 0 or (self.has_more and not self.reactor._in_turn))
         if self.state == LINK_ENDING and pending(&self.out) == 0:
             self._finish()
         return 0

@@ -108,6 +108,7 @@ cdef class Session(Subscriber):
     cdef int _append(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint64_t position) except -1
     cdef uint64_t _keep(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,
                         uint64_t position) except 0
+    cdef bint _may_not_begin(self) noexcept
     cdef int _tell_sent(self, Message message, int written) except -1
     cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint64_t position) except -1
     cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,

@@ -12,7 +12,7 @@ from noctule._speedups.buffers cimport pending
 from noctule._speedups.codec cimport (
     ACK_SIZE_MAX, ALIAS_SIZE, LAYOUT_5, PUBLISH, PUBREL, Layout, Parts, publish_size, write_ack, write_publish,
 )
-from noctule._speedups.journal cimport Journal
+from noctule._speedups.journal cimport Journal, is_usable
 from noctule._speedups.message cimport Message, is_expired, parts_of, seconds_left, size_of
 from noctule._speedups.outlet cimport Outlet, Plane, refuse_while_deciding
 
@@ -456,7 +456,7 @@ cdef class Session(Subscriber):
         cdef Outlet outlet = self.outlet
         if outlet is not None and self.queued == 0 and self._resend == NULL \
                 and pending(&outlet.out) < self.plane.write_max_bytes \
-                and (qos == 0 or window_is_open(self)):
+                and (qos == 0 or window_is_open(self)) and not (qos == 2 and self._may_not_begin()):
             return self._send(message, qos, flags, via, 0)
         return self._enqueue(message, qos, flags, via)
 
@@ -534,7 +534,7 @@ cdef class Session(Subscriber):
             if self.queued == 0:
                 break
             delivery = self._queue[self._queue_head]
-            if delivery.qos and not window_is_open(self):
+            if delivery.qos and not window_is_open(self) or delivery.qos == 2 and self._may_not_begin():
                 break
             message = <Message>delivery.message
             self._queue_head = (self._queue_head + 1) & (self._queue_capacity - 1)
@@ -562,6 +562,11 @@ cdef class Session(Subscriber):
             self._drop_queue()
         return 0
 
+    cdef bint _may_not_begin(self) noexcept:
+        """Whether a message of QoS 2 must not be sent now: its packet identifier could not be kept, and all that is
+        written behind it would wait for that."""
+        return self.store_id != 0 and self.plane.journal is not None and not is_usable(self.plane.journal)
+
     cdef int _send(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint64_t position) except -1:
         """``position``: of its row in the store, where it comes from the queue and has one."""
         cdef Flight *flight
@@ -578,8 +583,8 @@ cdef class Session(Subscriber):
             if self.store_id and (qos == 2 or position == 0):
                 # Of QoS 2 the packet identifier must be kept before the peer sees it: it may have the message by then.
                 position = self._keep(message, qos, flags, via, packet_id if qos == 2 else 0, position)
-                if qos == 2:
-                    self.outlet.hold_back(True)
+                if qos == 2 and self.outlet.durability:
+                    self.outlet.hold_back(self.outlet.durability == 2)
             written = self._write(message, qos, flags, via, packet_id, False)
         except BaseException:
             remove_flight(&self.sent, find_flight(&self.sent, packet_id))

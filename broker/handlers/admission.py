@@ -83,12 +83,13 @@ def admit(
     journal = state.plane.journal
     durability = durability_of(origin_of(link, state), state)
     is_kept = durability is not Durability.MEMORY
-    if journal is not None and not journal.is_usable and is_kept and packet.session_expiry_interval_s:
+    session = state.sessions.find(client_id)
+    was_kept = session is not None and session.store_id
+    if journal is not None and not journal.is_usable and is_kept and (packet.session_expiry_interval_s or was_kept):
         why = "its session cannot be kept: the store takes nothing for now"
         refuse(state, means.fault_log, link, packet, ReasonCode.SERVER_UNAVAILABLE, why)
         return
     before = 0 if journal is None else journal.count
-    session = state.sessions.find(client_id)
     if session is not None and state.settings.client_id_ownership and session.owner != client.user_name:
         # Neither takes it over nor ends it: whose it is hears nothing of it.
         refuse(

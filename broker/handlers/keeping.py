@@ -20,9 +20,6 @@ from noctule.storage.store import Store, StoreError, StoreFullError
 #: How long a store without room is left alone before what waits is tried again.
 _FULL_RETRY_S: Final = 1.0
 
-#: How often a store whose room runs short is looked at.
-_LOW_LOOK_S: Final = 5.0
-
 _LOGGER: Final = logging.getLogger("noctule.storage")
 
 _KINDS: Final = {
@@ -60,9 +57,11 @@ async def open_store(store: Store, state: State, turns: Turns) -> "Keeping":
     def read() -> Restored:
         store.open()
         total = store.count_rows()
-        return restore(
-            store.restore(), state, ahead_s, lambda count: _LOGGER.info("Restoring: %d of about %d rows", count, total)
-        )
+
+        def progress(count: int) -> None:
+            _LOGGER.info("Restoring: %d of about %d rows", count, total)
+
+        return restore(store.restore(), state, ahead_s, progress)
 
     try:
         restored = await trio.to_thread.run_sync(read)
@@ -105,6 +104,10 @@ class Keeping:
         self._wake = trio.Event()
         self._is_done = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._is_finishing = False
+
+        #: Whether the batch under way has been refused, and whether a look at the room is due.
+        self._was_refused = self._will_try = False
         self.end_turn_soon: Callable[[], object] = lambda: None
         #: Whether a batch is on its way: its end must not wait for a turn that lingers.
         self.is_committing = False
@@ -124,20 +127,25 @@ class Keeping:
 
     async def run(self) -> None:
         """Hand over what the journal collects, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._committer.run)
-            while True:
-                await self._wake.wait()
-                self._wake = trio.Event()
-                if not self.is_committing:
-                    self._hand_over()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._committer.run)
+                while True:
+                    await self._wake.wait()
+                    self._wake = trio.Event()
+                    if not self.is_committing:
+                        self._hand_over()
+        finally:
+            self._nursery = None
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, *, even_nothing: bool = False) -> None:
         """Have what has been collected committed."""
-        if not len(self.journal) or self._committer.failure is not None:
+        if (not len(self.journal) and not even_nothing) or self._committer.failure is not None or self._is_finishing:
             return
         self.is_committing = True
+        # As it is now: the wall clock may have been set since the start.
+        self.journal.wall_clock_ahead_s = time.time() - trio.current_time()
         self._ticket, self._batch, self._must_sync = self.journal.take()
         self._committer.submit(self._batch, sync=self._must_sync)
 
@@ -145,43 +153,43 @@ class Keeping:
         """A batch is kept, or has been refused before: what waited for it goes out, and the next is handed over."""
         del ticket
         self.is_committing = False
-        if self.journal.has_failed or not self._batch:
+        if self._was_refused or self.journal.has_failed:
+            self._was_refused = False
             self._is_done.set()
             return
         self._batch = []
         was_usable = self.journal.is_usable
         self.journal.commit_done(self._ticket)
-        self._look_at_room(was_usable=was_usable)
+        if self._store.is_low:
+            self.journal.run_short()
+            self._try_later()
         self._turns.begin_turn()
-        try:
-            self._state.plane.let_go()
-        except Exception:
-            _LOGGER.exception("An error of the broker's while it sends what has been kept")
+        self._state.plane.let_go()
+        self._unstall()
+        if self.journal.is_usable is not was_usable:
+            self._room_has_changed()
         self._turns.end_turn()
         self._hand_over()
         if not self.is_committing:
             self._is_done.set()
 
-    def _look_at_room(self, *, was_usable: bool) -> None:
-        """Take no new messages where room runs short, and take them again where it does not."""
-        self.journal.is_low = self._store.is_low
-        if was_usable and self.journal.is_low:
-            free = self._store.free_bytes
-            left = "" if free is None else f" ({free / 1_000_000:.0f} MB left)"
-            _LOGGER.error(
-                "Room for the store runs short%s: messages of QoS 1 and 2 are refused until there is more.", left
-            )
-            if self._nursery is not None:
-                self._nursery.start_soon(self._watch_room)
-        elif not was_usable and self.journal.is_usable:
-            _LOGGER.warning("There is room for the store again; messages of QoS 1 and 2 are accepted.")
+    def _unstall(self) -> None:
+        """Let those go on who had to wait until less waits for the store."""
+        for link in self._state.plane.take_stalled():
+            try:
+                link.unstall()
+            except Exception:
+                _LOGGER.exception("An error of the broker's; it closes the connection of %s", link.peer)
+                link.lose("an error of the broker's")
 
-    async def _watch_room(self) -> None:
-        """Nothing may be committed meanwhile that would tell: look now and then, until there is room."""
-        while self.journal.is_low and not self.journal.has_failed:
-            self._committer.ask_for_idle()
-            await trio.sleep(_LOW_LOOK_S)
-            self._look_at_room(was_usable=self.journal.is_usable)
+    def _room_has_changed(self) -> None:
+        """There is room again, or little is left."""
+        if not self.journal.is_usable:
+            _LOGGER.error("Room runs short in the store: messages of QoS 1 and 2 are refused until there is more.")
+            return
+        _LOGGER.warning("There is room in the store again; messages of QoS 1 and 2 are accepted.")
+        for link in list(self._state.links):
+            link.output_sent()  # what could not be begun goes out now
 
     def refused(self, tickets: Sequence[int], error: StoreFullError) -> None:
         """There is no room: what was refused is tried again later, together with all that comes until then."""
@@ -190,13 +198,20 @@ class Keeping:
             _LOGGER.error("%s: messages of QoS 1 and 2 are refused until there is room.", error)
         self.journal.put_back(self._batch, self._must_sync)
         self._batch = []
-        if self._nursery is not None:
+        self._was_refused = True
+        self._try_later()
+
+    def _try_later(self) -> None:
+        """Look in a while whether there is room, also where nobody has anything to be kept."""
+        if self._nursery is not None and not self._will_try:
+            self._will_try = True
             self._nursery.start_soon(self._try_again)
 
     async def _try_again(self) -> None:
         await trio.sleep(_FULL_RETRY_S)
-        if not self.is_committing:
-            self._hand_over()
+        self._will_try = False
+        if not self.is_committing and not self.journal.is_usable:
+            self._hand_over(even_nothing=True)
 
     def failed(self, error: StoreError) -> None:
         """Nothing is kept any more: whoever waits for that is told that it is not, and QoS 0 goes on."""
@@ -205,6 +220,7 @@ class Keeping:
         self._is_done.set()
         self.journal.fail()
         self._turns.begin_turn()
+        self._unstall()
         for link in self._state.plane.take_held_back():
             if isinstance(link, Link) and link.state < ENDING:
                 link.forget_held_back()
@@ -217,8 +233,13 @@ class Keeping:
         self._is_done = trio.Event()
         if not self.is_committing:
             self._hand_over()
-        if self.is_committing:
+        elif self._nursery is None and len(self.journal):
+            # ``run`` was cancelled with a batch on its way: the committer does that again, and this behind it.
+            self._ticket, operations, self._must_sync = self.journal.take()
+            self._committer.submit(operations, sync=self._must_sync)
+        if self.is_committing and self._nursery is not None:
             with trio.move_on_after(timeout_s, shield=True):
                 await self._is_done.wait()
+        self._is_finishing = True
         if not await self._committer.finish(timeout_s):
             _LOGGER.error("The store did not finish in %g s; what was not acknowledged may be lost.", timeout_s)

@@ -26,6 +26,8 @@ def handle_unsubscribe(means: Means, link: Link, session: Session, first: int, b
     if CAPABILITIES[connection.version].bad_filter_ends_connection:  # before any takes effect
         for text in packet.filters:
             check_topic_filter(text)
+    if not CAPABILITIES[connection.version].has_properties:
+        check_can_keep(means.state, session)  # UNSUBACK could not say that it was refused
     if not means.hooks.rewrite_subscription:
         _answer(means, link, packet.packet_id, packet.filters)
         return

@@ -82,7 +82,10 @@ class Streams:
                 _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
                 self._lose(link, "an error of the broker's")
             self._clock.end_turn()
-            while link.has_more and link.state != CLOSED:
+            while link.state != CLOSED and (link.has_more or self._must_wait(link)):
+                if self._must_wait(link):
+                    await connection.changed()
+                    continue
                 await trio.lowlevel.checkpoint()
                 self._clock.begin_turn()
                 try:
@@ -91,13 +94,10 @@ class Streams:
                     _logger.exception("An error of the broker's; it closes the connection of %s", link.peer)
                     self._lose(link, "an error of the broker's")
                 self._clock.end_turn()
-            # Its own answers pile up, or a packet waits for a decision: read no more for now.
-            while link.state != CLOSED and (
-                link.is_paused
-                or link.is_stalled
-                or link.pending_bytes > 2 * self._state.settings.limits.write_max_bytes
-            ):
-                await connection.changed()
+
+    def _must_wait(self, link: Link) -> bool:
+        """Whether no more is read for now: its answers pile up, or a packet waits for a decision or for the store."""
+        return link.is_paused or link.is_stalled or link.pending_bytes > 2 * self._state.settings.limits.write_max_bytes
 
     async def _write(self, link: Link, connection: "_StreamConnection", scope: trio.CancelScope) -> None:
         """Send what the link has to send, whenever it wakes us."""

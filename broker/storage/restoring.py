@@ -132,7 +132,7 @@ class _Restoring:
 
     def _message(self, row: kept.PutMessage) -> Message:
         message = Message(row.topic, row.payload, row.qos, row.retain, row.properties, 0.0)
-        if row.expires_at is not None and message.expires_at:
+        if row.expires_at is not None:
             # Its interval ran from when it came; what is left of it is what the wall clock says.
             arrived_at = row.expires_at - self._ahead_s - message.expires_at
             message = Message(row.topic, row.payload, row.qos, row.retain, row.properties, arrived_at)
