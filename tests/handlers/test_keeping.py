@@ -1,4 +1,4 @@
-"""What must be on disk before which packet (2.2 of the durability reference), event by event, and acks in their order."""
+"""What must be on disk before which packet, event by event; the order of acknowledgements; what a restart finds."""
 
 from collections.abc import Callable
 from dataclasses import replace
