@@ -185,14 +185,13 @@ class Publisher(Client):
         if packet_id not in self._flight:
             self.faults.append(f"{self.client_id}: an acknowledgement {first:#x} that nothing waits for")
             return
-        topic, payload, qos, retain, is_received = self._flight[packet_id]
-        oldest = next(iter(self._flight))
+        topic, payload, qos, retain, _ = self._flight[packet_id]
+        if first >> 4 not in ((PUBACK,) if qos == 1 else (PUBREC, PUBCOMP)):
+            self.faults.append(f"{self.client_id}: {first:#x} for a message of QoS {qos}")
         if first >> 4 == PUBREC:
             self._flight[packet_id] = (topic, payload, qos, retain, True)
             await peer.send(encode_ack(PUBREL, packet_id, V5))
             return
-        if qos == 1 and not any(one[2] == 1 for one in [self._flight[oldest]]) and packet_id == oldest:
-            self.faults.append(f"{self.client_id}: {first:#x} for a message of QoS {qos}")
         del self._flight[packet_id]
         if retain:
             self.retained_acknowledged[topic] += 1
@@ -207,7 +206,7 @@ class Subscriber(Client):
         super().__init__(client_id)
         self.filters = filters
         self.pause_s = pause_s
-        self._is_subscribed = False
+        self.is_subscribed = False
         self._unreleased: set[int] = set()
 
         #: How often each payload was handed to the application, by its QoS.
@@ -215,7 +214,7 @@ class Subscriber(Client):
 
     async def connected(self, peer: Peer) -> None:
         """Subscribe once: the session keeps it."""
-        if not self._is_subscribed:
+        if not self.is_subscribed:
             requests = tuple(SubscriptionRequest(one, 2) for one in self.filters)
             await peer.send(encode_subscribe(Subscribe(1, requests, None), V5))
 
@@ -237,7 +236,7 @@ class Subscriber(Client):
                 self._unreleased.discard(ack.packet_id)
                 await peer.send(encode_ack(PUBCOMP, ack.packet_id, V5))
             case 9:
-                self._is_subscribed = True
+                self.is_subscribed = True
         if self.pause_s:
             await trio.sleep(self.pause_s)
 
@@ -294,27 +293,25 @@ class TakenOver(Publisher):
 
     async def run(self, port: int) -> None:
         """One connection after the other; each is open still when the next takes its place."""
-        old: trio.SocketStream | None = None
+        streams: list[trio.SocketStream] = []
         is_gone = False
         try:
             while not is_gone:
                 try:
-                    stream = await trio.open_tcp_stream("127.0.0.1", port)
+                    streams.append(await trio.open_tcp_stream("127.0.0.1", port))
                 except OSError:
                     return
                 with trio.move_on_after(0.02 + 0.05 * self._chance.random()) as scope:
                     try:
-                        await self._serve(Peer(stream))
+                        await self._serve(Peer(streams[-1]))
                     except Gone:
                         is_gone = True
                 is_gone = is_gone or not scope.cancelled_caught
-                old, done_with = stream, old
-                if done_with is not None:
-                    await trio.aclose_forcefully(done_with)
+                if len(streams) > 1:
+                    await trio.aclose_forcefully(streams.pop(0))
         finally:
-            if old is not None:
-                with trio.CancelScope(shield=True):
-                    await trio.aclose_forcefully(old)
+            for stream in streams:
+                stream.socket.close()
 
 
 class Probe(Client):
@@ -336,6 +333,14 @@ class Probe(Client):
         self.packets.append((first, body))
         if self.is_done():
             raise Gone
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait, as long as its caller lets it."""
+    while True:
+        if condition():
+            return
+        await trio.sleep(0.01)
 
 
 async def retained_messages(port: int) -> dict[bytes, bytes]:

@@ -19,6 +19,7 @@ from crash.clients import (
     TakenOver,
     publish_each,
     retained_messages,
+    until,
 )
 from e2e.process import BrokerProcess
 
@@ -61,8 +62,8 @@ class Load:
                 async with trio.open_nursery() as nursery:
                     for client in self.everybody:
                         nursery.start_soon(client.run, broker.port)
-                    while not all(one._is_subscribed for one in (self.steady, self.slow, self.seldom, *self.members)):
-                        await trio.sleep(0.01)
+                    receivers = (self.steady, self.slow, self.seldom, *self.members)
+                    await until(lambda: all(one.is_subscribed for one in receivers))
                     nursery.cancel_scope.cancel()
         finally:
             broker.kill()
@@ -108,8 +109,7 @@ class Load:
                 async with trio.open_nursery() as nursery:
                     for client in self.everybody:
                         nursery.start_soon(client.run, broker.port)
-                    while any(publisher.in_flight for publisher in self.publishers) or self.missing():
-                        await trio.sleep(0.02)
+                    await until(lambda: not any(one.in_flight for one in self.publishers) and not self.missing())
                     nursery.start_soon(self.check_changing, broker.port)
                     await trio.sleep(0.3)  # what comes too much has its time
                     nursery.cancel_scope.cancel()
