@@ -35,6 +35,7 @@ COMPILED = [
     "session",
     "router",
     "link",
+    "websocket",
 ]
 if sys.platform.startswith("linux"):
     COMPILED.append("reactor")  # epoll; elsewhere every connection is a trio task over a stream

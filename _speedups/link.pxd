@@ -31,8 +31,9 @@ cdef class Link(Outlet):
     cdef object handler
     cdef public object wake
     cdef public object connection       # what the handlers know of it: version, user name, ...
-    cdef readonly str peer
-    cdef readonly object origin         # where the connection comes from (core.origin.Origin), or None
+    cdef public str peer
+    cdef public object origin           # where the connection comes from (core.origin.Origin), or None
+    cdef public object filter           # what stands between the wire and the packets (TLS, WebSocket), or None
     cdef dict _rights                   # topic in bytes -> what the session may do there; None: not asked yet
     cdef uint64_t _rights_generation
     cdef int _route_rights              # of the last topic published to

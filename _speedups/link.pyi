@@ -33,11 +33,31 @@ class Handler(Protocol):
     def closed(self, link: Link) -> None:
         """The last call of all, however it ended."""
 
+@type_check_only
+class Filter(Protocol):
+    """Stands between the wire and a link's packets: TLS, WebSocket, a header that a proxy sends first.
+
+    It is called in the order of the bytes and refers to no link: that would be a cycle, and links are not collected.
+    """
+
+    def received(self, link: Link, data: bytes) -> tuple[bytes, bytes, str | None]:
+        """Bytes from the wire: what of them is for the link, what is to be sent at once, and whether this is the end.
+
+        The end: None where it is not, "" where the peer has said that nothing more comes, else what it did wrong.
+        ``link.origin`` and ``link.peer`` are set as they become known, and ``link.filter`` by a filter that is done
+        (None, or the next one).
+        """
+    def to_send(self, data: bytes) -> bytes:
+        """The link's bytes as they go over the wire; what comes back is sent before anything that comes later."""
+    def end(self) -> bytes:
+        """What says to the peer that nothing more comes; empty where it has been said, or nothing says it."""
+
 class Link(Outlet):
     """One connection. ``wake()`` is called when there is something to send (``take_output``).
 
-    ``peer`` names the other side for the log, ``origin`` says where it comes from; ``connection`` is what
-    the handlers know of it.
+    ``peer`` names the other side for the log, ``origin`` says where it comes from; both may be set as more becomes
+    known, until CONNECT. ``connection`` is what the handlers know of it; ``filter`` belongs to whoever carries the
+    bytes.
     """
 
     router: Router
@@ -46,6 +66,7 @@ class Link(Outlet):
     connection: Any
     peer: str
     origin: Any
+    filter: Filter | None
     keep_alive_s: int
     state: int
     is_paused: bool

@@ -72,6 +72,15 @@ cdef inline void _fault(Fault *fault, uint8_t reason_code, const char *text, con
     fault.rule = rule
 
 
+cdef const char *_what_came_instead(uint8_t first) noexcept:
+    """What a first byte that is no CONNECT's looks like: whoever reads it in the log looks at the client's settings."""
+    if first == 0x16:
+        return b"the first packet is not CONNECT: this looks like TLS, which is not spoken on this port"
+    if first == c'G' or first == c'H' or first == c'O':       # GET, HEAD, OPTIONS
+        return b"the first packet is not CONNECT: this looks like HTTP or WebSocket, which is not spoken on this port"
+    return b"the first packet is not CONNECT"
+
+
 cdef inline bint _is_allowed(int rights, uint8_t qos, bint retain) noexcept:
     """Whether rights as ``Access.publish_rights`` gives them cover a message (session.RIGHT_*)."""
     return rights & 1 and (not retain or rights & 2) and qos <= rights >> 2
@@ -81,8 +90,9 @@ cdef inline bint _is_allowed(int rights, uint8_t qos, bint retain) noexcept:
 cdef class Link(Outlet):
     """One connection. ``wake()`` is called when there is something to send (``take_output``).
 
-    ``peer`` names the other side for the log, ``origin`` says what is known of it. It refers to its session and its session to it while it
-    is open; whoever ends it (``close``, ``end``) unties them.
+    ``peer`` names the other side for the log, ``origin`` says what is known of it; both may be set as more becomes
+    known, until CONNECT. ``filter`` belongs to whoever carries the bytes. The link refers to its session and its session
+    to it while it is open; whoever ends it (``close``, ``end``) unties them.
     """
 
     def __init__(self, Router router not None, handler, str peer not None, origin=None):
@@ -207,6 +217,7 @@ cdef class Link(Outlet):
         self.hold_count = 0
         self.plane.pool.give_back(&self.out)
         self.release_transport()
+        self.filter = None
         self.wake = None
         self.handler.closed(self)
         self.handler = None
@@ -401,7 +412,7 @@ cdef class Link(Outlet):
         cdef size_t most = self.packet_max_in
         if self.state == LINK_NEW:
             if frame.first != 0x10:
-                _fault(&fault, PROTOCOL_ERROR, b"the first packet is not CONNECT", b"MQTT-3.1.0-1")
+                _fault(&fault, PROTOCOL_ERROR, _what_came_instead(frame.first), b"MQTT-3.1.0-1")
                 self._refuse(&fault)
                 return False
             most = self.plane.connect_max_bytes

@@ -12,11 +12,21 @@ cdef class SocketLink(Link):
     cdef int fd
     cdef bint _wants_write          # the kernel's buffer is full: flush when epoll says so
     cdef bint _reads                # the epoll set reports what comes in
+    cdef bytes _wire                # with a filter: what goes over the wire and has not gone yet, or None
+    cdef Py_ssize_t _wire_at        # how much of it has gone
+    cdef public object on_release   # called once, when the socket is closed
     cdef bint _may_read(self) noexcept
     cdef int _receive(self) except -1
     cdef int _send_pending(self) except -1
     cdef int _set_interest(self, bint reads, bint writes) except -1
     cdef int _finish(self) except -1
+    cdef Py_ssize_t _wire_left(self) noexcept
+    cdef int _receive_filtered(self, bytes data) except -1
+    cdef int _flush_filtered(self) except -1
+    cdef int _encode(self) except -1
+    cdef int _append_wire(self, bytes data) except -1
+    cdef int _send_wire(self) except -1
+    cdef int _last_words(self) except -1
 
 cdef class Watch:
     cdef object callback

@@ -6,8 +6,12 @@ from noctule._speedups.link import Link
 from noctule._speedups.outlet import Plane
 
 class SocketLink(Link):
-    """A link over a plain stream socket, read and written by the reactor."""
+    """A link over a stream socket, read and written by the reactor; through ``filter``, where it has one.
 
+    ``on_release`` is called once, when the socket is closed.
+    """
+
+    on_release: Callable[[], object] | None
     @property
     def fileno(self) -> int:
         """The socket's descriptor; -1 once it is closed."""

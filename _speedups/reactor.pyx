@@ -9,13 +9,14 @@ import errno
 import os
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 
 from noctule._speedups.buffers cimport pending
-from noctule._speedups.link cimport LINK_CLOSED, LINK_ENDING, LINK_OPEN, Link
+from noctule._speedups.link cimport LINK_CLOSED, LINK_ENDING, LINK_NEW, LINK_OPEN, Link
 from noctule._speedups.outlet cimport Plane, sendable
 from noctule._speedups.session cimport has_backlog
 
@@ -77,6 +78,12 @@ cdef enum:
     EVENTS_MAX = 512
     # One flush sends this often at most while the session's backlog refills the buffer.
     SENDS_MAX = 8
+    # What a filter is given to encode at a time: four records of TLS, one frame of WebSocket with a short header.
+    ENCODE_BYTES = 65_535
+    # Steps of handshakes in one round: one of TLS with an RSA key takes a millisecond, which everybody else waits for.
+    # The others are reported again in the next.
+    HANDSHAKES_MAX = 8
+    PROTOCOL_ERROR = 0x82
 
 # How long a turn may hold the thread before trio's other tasks get theirs.
 cdef double TURN_BUDGET_S = 0.001
@@ -89,7 +96,10 @@ cdef long LINGER_LONG_NS = 3_000_000
 
 @cython.no_gc
 cdef class SocketLink(Link):
-    """A link over a plain stream socket, read and written by the reactor."""
+    """A link over a stream socket, read and written by the reactor; through ``filter``, where it has one.
+
+    ``on_release`` is called once, when the socket is closed.
+    """
 
     def __cinit__(self, *args, **kwargs):
         self.fd = -1
@@ -102,7 +112,17 @@ cdef class SocketLink(Link):
         cdef int fd = self.fd
         if fd < 0:
             return 0
+        cdef object released = self.on_release
+        self.on_release = None
+        try:
+            if self.filter is not None:
+                self._last_words()
+            if released is not None:
+                released()
+        except Exception:
+            self.reactor._log_error(self)       # it is closed all the same
         self.fd = -1
+        self._wire = None
         epoll_ctl(self.reactor._epoll, EPOLL_CTL_DEL, fd, NULL)
         close(fd)
         self.reactor.link_count -= 1
@@ -130,13 +150,16 @@ cdef class SocketLink(Link):
         if self.state >= LINK_ENDING:
             return True         # what comes is thrown away; the end of it is what is waited for
         return not self.is_paused and not self.has_more and not self.is_stalled and \
-            pending(&self.out) <= self.plane.write_max_bytes * (<size_t>2 if self._reads else <size_t>1)
+            pending(&self.out) + <size_t>self._wire_left() <= self.plane.write_max_bytes * (<size_t>2 if self._reads else <size_t>1)
 
     cdef int _receive(self) except -1:
         """Read once and feed what came."""
         cdef ssize_t size = recv(self.fd, self.reactor._scratch, SCRATCH_BYTES, MSG_DONTWAIT)
         if size > 0:
-            self.take(self.reactor._scratch, size)
+            if self.filter is None:
+                self.take(self.reactor._scratch, size)
+            else:
+                self._receive_filtered(PyBytes_FromStringAndSize(<char *>self.reactor._scratch, size))
             if self.has_more and self.fd >= 0:
                 self.reactor._more.append(self)
             if not self._may_read():
@@ -146,6 +169,28 @@ cdef class SocketLink(Link):
             self.gone("the peer closed the connection")
         elif c_errno != EAGAIN and c_errno != EWOULDBLOCK and c_errno != EINTR:
             self.gone(os.strerror(c_errno))
+        return 0
+
+    cdef int _receive_filtered(self, bytes data) except -1:
+        """Feed what the filter makes of the bytes, and have sent what it answers by itself."""
+        cdef bytes inner, answer
+        cdef object fault
+        inner, answer, fault = self.filter.received(self, data)
+        if PyBytes_GET_SIZE(answer):
+            self._append_wire(answer)
+            self.plane.mark(self)
+        if PyBytes_GET_SIZE(inner):
+            self.take(<const unsigned char *>PyBytes_AS_STRING(inner), PyBytes_GET_SIZE(inner))
+        if fault is None or self.fd < 0:
+            return 0
+        if not fault:
+            return self.gone("the peer closed the connection")
+        if self.state < LINK_ENDING:
+            self.handler.violation(self, PROTOCOL_ERROR, fault, "")
+            if self.state < LINK_ENDING:
+                self.close()    # the handler has to end it
+        else:
+            self.close()
         return 0
 
     def resume(self):
@@ -166,6 +211,8 @@ cdef class SocketLink(Link):
         cdef int sends
         if self.fd < 0:
             return 0
+        if self.filter is not None or self._wire is not None:
+            return self._flush_filtered()
         for sends in range(SENDS_MAX):
             if sendable(self) and not self._send_pending():
                 return 0
@@ -180,9 +227,80 @@ cdef class SocketLink(Link):
             self._finish()
         return 0
 
+    cdef int _flush_filtered(self) except -1:
+        """The same through the filter: no more is encoded than the socket has taken, so back-pressure stays as it is."""
+        cdef int sends
+        for sends in range(SENDS_MAX):
+            while True:
+                if self._wire is not None and not self._send_wire():
+                    return 0
+                if sendable(self) == 0:
+                    break
+                self._encode()
+            if self.session is None or not has_backlog(self.session):
+                break
+            self.session.pump()
+            if sendable(self) == 0:
+                break           # the window is full
+        self._set_interest(self._may_read(), sendable(self) != 0)
+        if self.state == LINK_ENDING and pending(&self.out) == 0:
+            self._finish()
+        return 0
+
+    cdef int _encode(self) except -1:
+        """Give the filter the next of what is to be sent."""
+        cdef size_t size = min(sendable(self), <size_t>ENCODE_BYTES)
+        cdef bytes data = PyBytes_FromStringAndSize(<char *>self.out.data + self.out.start, size)
+        if self.filter is not None:
+            data = self.filter.to_send(data)
+        self.plane.counters.bytes_sent += size
+        self.out.start += size
+        if pending(&self.out) == 0:
+            self.plane.pool.give_back(&self.out)
+        self._append_wire(data)
+        return 0
+
+    cdef Py_ssize_t _wire_left(self) noexcept:
+        return 0 if self._wire is None else PyBytes_GET_SIZE(self._wire) - self._wire_at
+
+    cdef int _append_wire(self, bytes data) except -1:
+        if self._wire is None:
+            self._wire = data
+        else:
+            self._wire = self._wire[self._wire_at:] + data
+        self._wire_at = 0
+        return 0
+
+    cdef int _send_wire(self) except -1:
+        """Send all that is encoded; 0 where it did not all go, or the connection is gone."""
+        cdef ssize_t size
+        while self._wire_left():
+            size = send(self.fd, PyBytes_AS_STRING(self._wire) + self._wire_at, self._wire_left(),
+                        MSG_DONTWAIT | MSG_NOSIGNAL)
+            if size >= 0:
+                self._wire_at += size
+                if self._wire_left() == 0:
+                    break
+            elif c_errno == EINTR:
+                continue
+            elif c_errno != EAGAIN and c_errno != EWOULDBLOCK:
+                self.gone(os.strerror(c_errno))
+                return 0
+            self._set_interest(self._may_read(), True)
+            return 0
+        self._wire = None
+        return 1
+
+    cdef int _last_words(self) except -1:
+        """At once before the socket is closed: what is encoded and the filter's end, as far as the socket takes them."""
+        self._append_wire(self.filter.end())
+        if self._wire_left():
+            send(self.fd, PyBytes_AS_STRING(self._wire) + self._wire_at, self._wire_left(), MSG_DONTWAIT | MSG_NOSIGNAL)
+        return 0
+
     cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept:
         cdef ssize_t sent
-        if self.fd < 0 or self._wants_write:
+        if self.fd < 0 or self._wants_write or self.filter is not None:
             return 0
         sent = send(self.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
         if sent <= 0:
@@ -214,9 +332,18 @@ cdef class SocketLink(Link):
 
     cdef int _finish(self) except -1:
         """All is sent: say so, and wait for the peer to close; a close now would take back what it has not read."""
+        if self.filter is not None:
+            self._append_wire(self.filter.end())
+            if not self._send_wire():
+                return 0        # the flush that sends the rest comes back here
         if shutdown(self.fd, SHUT_WR) < 0:
             self.close()
         return 0
+
+    @property
+    def pending_bytes(self):
+        """Written and not yet sent."""
+        return self.out.end - self.out.start + self._wire_left()
 
     @property
     def fileno(self):
@@ -349,12 +476,19 @@ cdef class Reactor:
 
     cdef int _work(self, int count) except -1:
         cdef int i
+        cdef int handshakes = 0
+        cdef SocketLink link
         cdef epoll_event *events = <epoll_event *>self._events
         for i in range(count):
             if <uintptr_t>events[i].data.ptr & 1:
                 self._call(<Watch><void *>(<uintptr_t>events[i].data.ptr - 1))
-            else:
-                self._guarded(<SocketLink>events[i].data.ptr, events[i].events)
+                continue
+            link = <SocketLink>events[i].data.ptr
+            if link.filter is not None and link.state == LINK_NEW:
+                handshakes += 1
+                if handshakes > HANDSHAKES_MAX:
+                    continue
+            self._guarded(link, events[i].events)
         if self._more:
             self._go_on()
         self._flush()

@@ -3,7 +3,7 @@
 import gc
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
@@ -24,10 +24,13 @@ from noctule.hooks.answers import Deny, PluginError, Service
 from noctule.hooks.loading import load_plugins
 from noctule.hooks.metrics import Metrics
 from noctule.hooks.table import Hook, Hooks, HookTable, Plugin, make_table
+from noctule.net.acceptor import Acceptor
 from noctule.net.clock import Clock
-from noctule.net.listeners import Acceptor, ListenError, open_listeners, url_of
+from noctule.net.entrance import Arrival, Entrance
+from noctule.net.errors import ListenError
 from noctule.net.mqtt_sn.gateway import Gateway
 from noctule.net.mqtt_sn.sockets import open_gateway
+from noctule.net.reception import Reception
 from noctule.net.streams import Streams
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.storage.store import Store, StoreError
@@ -79,6 +82,7 @@ class Broker:
         self._keeping: Keeping | None = None
         #: The MQTT-SN gateways, while ``run`` runs.
         self.gateways: tuple[Gateway, ...] = ()
+        self._reception = Reception()
         self._stop_asked = trio.Event()
         self._server_reference: str | None = None
 
@@ -93,6 +97,17 @@ class Broker:
     def is_durable(self) -> bool:
         """Whether state is kept in a store that outlives the process."""
         return self._keeping is not None
+
+    def certificate_days_left(self) -> Mapping[str, float]:
+        """Days until the first certificate of each listener that has one ends, below 0 where it has."""
+        return self._reception.certificates.days_left()
+
+    def reload_certificates(self) -> None:
+        """Read certificates, keys, authorities and what they have revoked again, for connections to come.
+
+        What cannot be used is logged, and its listener keeps what it has. Nobody is disconnected.
+        """
+        self._reception.certificates.reload()
 
     def stop(self, server_reference: str | None = None) -> None:
         """Ask ``run`` to stop: no new connections, DISCONNECT to those there are, then the end.
@@ -161,7 +176,6 @@ class Broker:
 
     async def _serve(self, task_status: trio.TaskStatus[tuple[str, ...]]) -> None:
         """Listen and serve until ``stop`` is called; every link is closed then."""
-        listening: list[tuple[socket.socket, ListenerSettings]] = []
         datagrams: list[socket.socket] = []
         started: set[str] = set()
         has_started = False
@@ -171,16 +185,16 @@ class Broker:
                 started.add(hook.plugin)
             if len(self.state.sessions) and (self.hooks.load_access or self.hooks.authorize):
                 await self._rejudging.judge_again(list(self.state.sessions))
-            for listener in self.settings.listeners:
-                listening += [(bound, listener) for bound in await open_listeners(listener)]
+            await self._reception.open(self.settings.listeners)
             for gateway_settings in self.settings.mqtt_sn:
                 bound = await open_gateway(gateway_settings)
                 datagrams.append(bound)
                 gateway = Gateway(gateway_settings, bound, self.state, self._dispatcher, self._clock)
                 self.gateways = (*self.gateways, gateway)
-            self.urls = (*(url_of(bound) for bound, _ in listening), *(gateway.url for gateway in self.gateways))
+            self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
             async with trio.open_nursery() as connections:
                 connections.start_soon(self._clock.run)
+                connections.start_soon(self._reception.certificates.run)
                 self.for_plugins.work_in(connections)
                 if self.hooks.authorize:
                     connections.start_soon(self._rejudging.look_after_answers)
@@ -189,8 +203,7 @@ class Broker:
                     connections.start_soon(gateway.run)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
-                    for bound, listener in listening:
-                        accepting.start_soon(accept, bound, listener)
+                    accepting.start_soon(self._reception.serve, accept)
                     for plugin, service in self._services():
                         accepting.start_soon(self._keep_running, plugin, service)
                     for hook in self.hooks.broker_started:
@@ -200,8 +213,7 @@ class Broker:
                     await self._stop_asked.wait()
                     accepting.cancel_scope.cancel()
                 # Who is told to go and comes back at once is refused, and can try another broker.
-                for bound, _ in listening:
-                    bound.close()
+                self._reception.close()
                 await self._end_links()
                 await self._stop_plugins(self.hooks.broker_stopping)
                 connections.cancel_scope.cancel()
@@ -210,7 +222,8 @@ class Broker:
                 await self._stop_plugins(tuple(hook for hook in self.hooks.broker_stopping if hook.plugin in started))
             raise
         finally:
-            for bound in (*(bound for bound, _ in listening), *datagrams):
+            self._reception.close()
+            for bound in datagrams:
                 bound.close()
             for link in list(self.state.links):
                 link.close()
@@ -218,13 +231,11 @@ class Broker:
     def _check_entrances(self, settings: Settings) -> None:
         """PluginError where nobody could ever connect to a listener: it is a mistake of the configuration."""
         for listener in settings.listeners:
-            tls = listener.tls
-            has_identity = tls is not None and (tls.require_certificate or tls.psk_hint is not None)
             if not (
                 self.hooks.authenticate
                 or self.state.authentication_methods
                 or self.hooks.admit_anonymous(settings, listener)
-                or has_identity
+                or listener.proves_users
             ):
                 raise PluginError(
                     f"nobody could connect to listener {listener.name}: no plugin decides on who may "
@@ -283,8 +294,16 @@ class Broker:
         async with self._reloading:
             changes = differences(self.settings, settings)
             self._check_entrances(settings)
-            effects = [(hook, await self._ask_to_reload(hook, settings)) for hook in self.hooks.prepare_reload]
+            entrances = await self._reception.prepare(settings.listeners)
+            try:
+                effects = [(hook, await self._ask_to_reload(hook, settings)) for hook in self.hooks.prepare_reload]
+            except BaseException:
+                self._reception.give_up(entrances)
+                raise
             self.settings = self.state.settings = settings
+            self._reception.put_into_effect(entrances)
+            self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
+            self.reload_certificates()
             self.state.reloads += 1
             self.state.plane.set_limits(**plane_limits(settings.limits))
             for hook, effect in effects:
@@ -349,7 +368,7 @@ class Broker:
             self._dispatcher.watching.log_failure("recheck", hook, error)
             return Deny("a plugin has failed")
 
-    def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket, ListenerSettings], Awaitable[None]]:
+    def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket, Entrance], Awaitable[None]]:
         """What accepts from a listening socket until it is cancelled; the connections live on in their nursery."""
         if self.carrier is Carrier.REACTOR:
             from noctule.net.pump import Pump
@@ -358,11 +377,13 @@ class Broker:
             connections.start_soon(pump.run)
             return pump.accept
 
-        def adopt(connected: socket.socket, peer: str, origin: Origin) -> None:
+        def adopt(connected: socket.socket, arrival: Arrival) -> None:
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
-            connections.start_soon(self._streams.serve, stream, peer, origin)
+            connections.start_soon(
+                self._streams.serve, stream, arrival.peer, arrival.origin, arrival.filter, arrival.leave
+            )
 
-        return lambda listening, listener: Acceptor(listening, listener, adopt).run()
+        return lambda listening, entrance: Acceptor(listening, entrance, adopt).run()
 
     async def _end_links(self) -> None:
         """Send DISCONNECT 0x8B to whom it can be told, flush, and wait a bounded time until they are gone."""

@@ -72,6 +72,26 @@ ACCEPT_RETRY_S: Final = 0.1
 #: Connections that the kernel holds until they are accepted.
 BACKLOG: Final = 1_024
 
+#: Connections of one listener within a handshake at one time. Who stays within one holds up others once there are so
+#: many: enough that it takes an effort. What their work costs those who are connected the reactor bounds by itself.
+HANDSHAKES_MAX: Final = 1_000
+
+#: Largest HTTP request that asks for WebSocket. Browsers send up to some kilobytes of cookies.
+HTTP_HEADER_MAX_BYTES: Final = 16_384
+
+#: After this long a silence the system asks whether a client without Keep Alive is there still, five times, a minute
+#: apart: one that has gone without a word is noticed after ten minutes.
+TCP_KEEP_ALIVE_S: Final = 300
+TCP_KEEP_ALIVE_INTERVAL_S: Final = 60
+TCP_KEEP_ALIVE_PROBES: Final = 5
+
+#: How often it is looked whether certificates, keys and lists of revoked certificates have changed on disk.
+CERTIFICATE_WATCH_INTERVAL_S: Final = 10.0
+
+#: From how many days before its end a certificate is warned about, and how often.
+CERTIFICATE_WARNING_DAYS: Final = 14
+CERTIFICATE_WARNING_INTERVAL_S: Final = 86_400.0
+
 #: Lines about broken packets in one interval, for one address and over all; what is beyond is counted.
 FAULT_LOG_INTERVAL_S: Final = 10.0
 FAULT_LOG_PER_ADDRESS: Final = 5

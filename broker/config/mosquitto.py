@@ -62,6 +62,8 @@ class _Security:
 
     allow_anonymous: tuple[bool, Place] | None = None
 
+    psk_file: tuple[str, Place] | None = None
+
     #: Files by the plugin that reads them here.
     files: dict[str, tuple[str, Place]] = field(default_factory=dict)
 
@@ -74,6 +76,9 @@ class _Listener:
     values: dict[KeyPath, tuple[object, Place]] = field(default_factory=dict)
     security: _Security = field(default_factory=_Security)
     socket_domain: _Line | None = None
+
+    #: ``use_identity_as_username``: whose identity depends on the rest of the listener.
+    identity: _Line | None = None
 
     def say(self, path: KeyPath, value: object, place: Place) -> None:
         self.values[path] = (value, place)
@@ -296,9 +301,7 @@ class _Reader:
 
     def _socket_domain(self, line: _Line, value: str) -> None:
         if value not in ("ipv4", "ipv6", "unix"):
-            self._wrong(line, f'expected ipv4 or ipv6; got "{value}"')
-        elif value == "unix":
-            self._wrong(line, f"unix sockets are {_NOT_YET}")
+            self._wrong(line, f'expected ipv4, ipv6 or unix; got "{value}"')
         else:
             self._scope(line).socket_domain = line
 
@@ -326,9 +329,25 @@ class _Reader:
 
     def _websockets_origin(self, line: _Line, value: str) -> None:
         scope = self._scope(line)
-        origins, _ = scope.values.get(("origins",), ([], line.place))
+        origins, _ = scope.values.get(("websocket", "origins"), ([], line.place))
         assert isinstance(origins, list)  # noqa: S101
-        scope.say(("origins",), [*origins, value], line.place)
+        scope.say(("websocket", "origins"), [*origins, value], line.place)
+
+    def _enable_proxy_protocol(self, line: _Line, value: int) -> None:
+        scope = self._scope(line)
+        scope.say(("proxy", "protocol_version"), value, line.place)
+        # Mosquitto believes whoever connects.
+        scope.say(("proxy", "trusted"), ["0.0.0.0/0", "::/0"], line.place)
+        self._document.warn(
+            line.place,
+            line.name,
+            "who can reach this listener can say that it is anybody: name the proxies in listeners.proxy.trusted "
+            "(noctule convert makes the TOML file)",
+        )
+
+    def _proxy_protocol_v2_require_tls(self, line: _Line, value: bool) -> None:
+        if value:
+            self._scope(line).say(("proxy", "require_tls"), True, line.place)
 
     def _tls_version(self, line: _Line, value: str) -> None:
         version = _TLS_VERSIONS.get(value.lower())
@@ -341,7 +360,7 @@ class _Reader:
 
     def _use_identity_as_username(self, line: _Line, value: bool) -> None:
         if value:
-            self._scope(line).say(("tls", "user_name_from"), "common_name", line.place)
+            self._scope(line).identity = line
 
     def _use_subject_as_username(self, line: _Line, value: bool) -> None:
         if value:
@@ -365,7 +384,7 @@ class _Reader:
         self._security_of(line).files["access_file"] = (value, line.place)
 
     def _psk_file(self, line: _Line, value: str) -> None:
-        self._security_of(line).files["psk_file"] = (value, line.place)
+        self._security_of(line).psk_file = (value, line.place)
 
     def _plugin(self, line: _Line, value: str) -> None:
         self._plugins.append(_SharedObject(line, value, [], self._security_of(line)))
@@ -551,13 +570,32 @@ class _Reader:
         if listener.socket_domain is not None:
             line = listener.socket_domain
             address, _ = listener.values.get(("address",), ("", line.place))
-            if address == EVERY_ADDRESS:
+            is_unix = ("path",) in listener.values
+            if is_unix or line.text == "unix":
+                if not is_unix:
+                    self._wrong(line, "a unix socket is named by its path: listener 0 /PATH")
+            elif address == EVERY_ADDRESS:
                 listener.say(("address",), "0.0.0.0" if line.text == "ipv4" else "::", line.place)  # noqa: S104
             elif (":" in str(address)) != (line.text == "ipv6"):
                 self._document.note(line.place, line.name, "has no effect: the address decides")
+        self._say_identity(listener)
         index = self._document.append(("listeners",), {}, listener.place)
         for path, (value, place) in listener.values.items():
             self._document.set(("listeners", index, *path), value, place)
+
+    def _say_identity(self, listener: _Listener) -> None:
+        """Pre-shared keys, and whom ``use_identity_as_username`` takes for the user."""
+        uses_psk = ("tls", "psk_hint") in listener.values
+        psk_file = (listener.security if self._is_per_listener else self._security).psk_file
+        if uses_psk and psk_file is not None:
+            listener.say(("tls", "psk_file"), *psk_file)
+        if listener.identity is None:
+            return
+        place = listener.identity.place
+        if ("proxy", "protocol_version") in listener.values:
+            listener.say(("proxy", "user_name_from_certificate"), True, place)
+        else:
+            listener.say(("tls", "user_name_from"), "psk_identity" if uses_psk else "common_name", place)
 
     def _say_security(self, opened: list[_Listener], is_local_only: bool) -> None:
         if not self._is_per_listener:

@@ -17,10 +17,7 @@ def closed_listeners(settings: Settings, positions: Positions) -> list[Problem]:
         return []
     found = []
     for index, listener in enumerate(settings.listeners):
-        by_certificate = listener.tls is not None and (
-            listener.tls.require_certificate or listener.tls.psk_hint is not None
-        )
-        if not settings.admits_anonymous(listener) and not by_certificate:
+        if not settings.admits_anonymous(listener) and not listener.proves_users:
             found.append(
                 positions.problem(
                     ("listeners", index),
@@ -34,9 +31,18 @@ def closed_listeners(settings: Settings, positions: Positions) -> list[Problem]:
 def clashing_listeners(settings: Settings, positions: Positions) -> list[Problem]:
     """The listeners that want an address that another one has."""
     taken: dict[tuple[str, int], int] = {}
+    named: dict[str, int] = {}
     found = []
     for index, listener in enumerate(settings.listeners):
-        if listener.path is not None or listener.port == 0:
+        if listener.path is None and not listener.systemd_socket and listener.port == 0:
+            continue
+        if listener.path is not None or listener.systemd_socket:
+            first = named.setdefault(listener.name, index)
+            if first != index:
+                other = positions.place(("listeners", first))
+                found.append(
+                    positions.problem(("listeners", index), f"{listener.name} is taken by the listener of {other}")
+                )
             continue
         for host in listener.hosts:
             first = taken.setdefault((host, listener.port), index)

@@ -5,6 +5,7 @@ config schema`` are made from it (``options.py``).
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,12 +26,12 @@ _GIGABYTE: Final = 1_000_000_000
 
 
 class Carrier(Enum):
-    """How the bytes of a plain TCP connection are carried."""
+    """How the bytes of connections are carried."""
 
     #: One epoll set for all sockets. Linux only.
     REACTOR = "reactor"
 
-    #: A trio task for each connection: what TLS and WebSocket use, and systems without epoll.
+    #: Two trio tasks for each connection: for systems without epoll.
     STREAMS = "streams"
 
 
@@ -82,6 +83,24 @@ class ListenerLimits:
     max_connections_per_address: Annotated[
         int | None, Option("Connections at one time from one address; not set: any number.", minimum=1, example="100")
     ] = None
+    accepts_per_s_max: Annotated[
+        int | None,
+        Option(
+            "Connections accepted in a second; others wait in the system's queue. Not set: any number.",
+            key="max_accepts_per_second",
+            minimum=1,
+            example="500",
+        ),
+    ] = None
+    handshakes_max: Annotated[
+        int,
+        Option(
+            "Connections that may be within the handshake of TLS or WebSocket, or the header of a proxy, at one time; "
+            "others wait in the system's queue.",
+            key="max_handshakes",
+            minimum=1,
+        ),
+    ] = limits.HANDSHAKES_MAX
     packet_max_bytes: Annotated[
         Size | None,
         Option(
@@ -89,10 +108,143 @@ class ListenerLimits:
             key="max_packet_size",
             minimum=20,
             maximum=limits.PACKET_MAX_BYTES_OF_MQTT,
+            later="packet limits of one listener",
             example='"256kB"',
         ),
     ] = None
-    max_qos: Annotated[int, Option("Highest quality of service here.", minimum=0, maximum=2)] = 2
+    max_qos: Annotated[
+        int, Option("Highest quality of service here.", minimum=0, maximum=2, later="a highest QoS of one listener")
+    ] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSettings:
+    """What the system's TCP is told for one listener."""
+
+    interface: Annotated[
+        str, Option("Only connections that come in by this network interface; empty: by any. Linux only.")
+    ] = ""
+    backlog: Annotated[
+        int, Option("Connections that the system holds until they are accepted.", minimum=1, maximum=65_535)
+    ] = limits.BACKLOG
+    keep_alive_s: Annotated[
+        int,
+        Quantity.DURATION,
+        Option(
+            "After this long a silence the system asks whether the other side is there still, for clients without a "
+            "Keep Alive of MQTT; 0: never.",
+            key="keep_alive",
+            minimum=0,
+            maximum=32_767,
+        ),
+    ] = limits.TCP_KEEP_ALIVE_S
+    user_timeout_s: Annotated[
+        Duration,
+        Option(
+            "How long what was sent may stay without the other system's acknowledgement; 0: as the system has it.",
+            key="user_timeout",
+            minimum=0,
+            maximum=86_400,
+        ),
+    ] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocketSettings:
+    """Who may use the unix socket of one listener, and who they are then."""
+
+    mode: Annotated[str, Option("Permissions of the socket, as chmod takes them: who may write to it may connect.")] = (
+        "0660"
+    )
+    owner: Annotated[str, Option("User that the socket belongs to; empty: the broker's own.")] = ""
+    group: Annotated[str, Option("Group that the socket belongs to; empty: the broker's own.")] = ""
+    peer_user_name: Annotated[
+        bool,
+        Option("Whether the user that the other process runs as is the client's user name. Linux only."),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("0?[0-7]{3}", self.mode):
+            raise ValueError(f'"mode": expected permissions such as "0660"; got "{self.mode}"')
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketSettings:
+    """WebSocket of one listener."""
+
+    path: Annotated[
+        str,
+        Option('The one path that clients may ask for, such as "/mqtt"; empty: any. What follows ? is not looked at.'),
+    ] = ""
+    origins: Annotated[
+        tuple[str, ...],
+        Option(
+            "Web sites whose pages may connect (their Origin, as browsers send it); none named: any. Clients that are "
+            "no browsers send none and are not asked for it.",
+            example='["https://panel.example"]',
+        ),
+    ] = ()
+    header_max_bytes: Annotated[
+        Size,
+        Option("Largest HTTP request that asks for WebSocket.", key="max_header_size", minimum=256, maximum=1_048_576),
+    ] = limits.HTTP_HEADER_MAX_BYTES
+
+    def __post_init__(self) -> None:
+        if self.path and (not self.path.startswith("/") or "?" in self.path):
+            raise ValueError(f'"path": expected a path that begins with /; got "{self.path}"')
+        for origin in self.origins:
+            if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+|null", origin):
+                raise ValueError(
+                    f'"origins": expected a site as browsers name it, such as "https://panel.example"; got "{origin}"'
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """The load balancer or reverse proxy before one listener, and what of it is believed."""
+
+    trusted: Annotated[
+        tuple[str, ...],
+        Option(
+            "Addresses and networks of the proxies. From nobody else is anything believed about who connects: with "
+            "protocol_version nobody else is let in, without it X-Forwarded-For of WebSocket is read from these alone.",
+            example='["10.0.0.0/8"]',
+        ),
+    ] = ()
+    protocol_version: Annotated[
+        int | None,
+        Option(
+            "Version of the PROXY protocol in which each connection begins; not set: it is not spoken.",
+            minimum=1,
+            maximum=2,
+            example="2",
+        ),
+    ] = None
+    user_name_from_certificate: Annotated[
+        bool,
+        Option(
+            "Whether the common name of the client certificate that the proxy has verified (PROXY protocol 2) is the "
+            "user name."
+        ),
+    ] = False
+    require_tls: Annotated[
+        bool, Option("Whether the client must have come to the proxy by TLS (PROXY protocol 2).")
+    ] = False
+
+    def __post_init__(self) -> None:
+        for network in self.trusted:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f'"trusted": {error}') from None
+        if self.protocol_version is not None and not self.trusted:
+            raise ValueError('"protocol_version" needs "trusted": the proxies, from which alone it is believed')
+        for given, key in (
+            (self.user_name_from_certificate, "user_name_from_certificate"),
+            (self.require_tls, "require_tls"),
+        ):
+            if given and self.protocol_version != 2:
+                raise ValueError(f'"{key}" needs version 2 of the PROXY protocol')
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,34 +263,16 @@ class ListenerSettings:
     )
     path: Annotated[
         Path | None,
-        Option(
-            "A unix socket to listen on, in place of address and port.",
-            later="unix sockets",
-            example='"/run/noctule/mqtt.sock"',
-        ),
+        Option("A unix socket to listen on, in place of address and port.", example='"/run/noctule/mqtt.sock"'),
     ] = None
-    protocol: Annotated[
-        Protocol,
+    systemd_socket: Annotated[
+        str,
         Option(
-            "mqtt, or websocket for MQTT as browsers need it.",
-            later="WebSocket",
-            later_values=(Protocol.WEBSOCKET.value,),
+            "The name (FileDescriptorName) of sockets that systemd has opened for the broker, in place of address and "
+            "port; empty: none."
         ),
-    ] = Protocol.MQTT
-    origins: Annotated[
-        tuple[str, ...],
-        Option("Web sites whose pages may connect by WebSocket (their Origin); none named: any.", later="WebSocket"),
-    ] = ()
-    proxy_protocol: Annotated[
-        int | None,
-        Option(
-            "Version of the PROXY protocol in which a load balancer tells who connects; not set: nothing does.",
-            minimum=1,
-            maximum=2,
-            later="the PROXY protocol",
-            example="2",
-        ),
-    ] = None
+    ] = ""
+    protocol: Annotated[Protocol, Option("mqtt, or websocket for MQTT as browsers need it.")] = Protocol.MQTT
     allow_anonymous: Annotated[
         bool | None,
         Option("As the option of this name for all listeners, for this one.", example="false"),
@@ -162,14 +296,26 @@ class ListenerSettings:
             example='"memory"',
         ),
     ] = None
-    limits: Annotated[ListenerLimits, Option("Limits of this listener.", later="limits of one listener")] = field(
-        default_factory=ListenerLimits
+    limits: Annotated[ListenerLimits, Option("Limits of this listener.")] = field(default_factory=ListenerLimits)
+    tcp: Annotated[TcpSettings, Option("What the system's TCP is told.")] = field(default_factory=TcpSettings)
+    unix: Annotated[UnixSocketSettings, Option("Who may use the unix socket.")] = field(
+        default_factory=UnixSocketSettings
     )
-    tls: Annotated[TlsSettings | None, Option("TLS; not set: plain text.", later="TLS")] = None
+    websocket: Annotated[WebSocketSettings, Option("With protocol websocket: who may ask for it, and how.")] = field(
+        default_factory=WebSocketSettings
+    )
+    proxy: Annotated[ProxySettings, Option("The proxy that stands before this listener.")] = field(
+        default_factory=ProxySettings
+    )
+    tls: Annotated[TlsSettings | None, Option("TLS; not set: plain text.")] = None
 
     def __post_init__(self) -> None:
-        if not self.hosts and self.path is None:
+        if not self.hosts and self.path is None and not self.systemd_socket:
             raise ValueError('"address" names nothing to listen on')
+        if self.path is not None and self.systemd_socket:
+            raise ValueError('"path" and "systemd_socket" are two places to listen on: one of them')
+        if self.tls is not None and self.tls.user_name_from is not None and self.proxy.user_name_from_certificate:
+            raise ValueError('"tls.user_name_from" and "proxy.user_name_from_certificate" exclude each other')
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -181,11 +327,22 @@ class ListenerSettings:
         """Where it listens, for people; a listener is the same as before a reload where this is."""
         if self.path is not None:
             return str(self.path)
+        if self.systemd_socket:
+            return f"systemd:{self.systemd_socket}"
         return ", ".join(f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in self.hosts)
 
     @property
+    def proves_users(self) -> bool:
+        """Whether the transport may prove who a client is: by certificate, pre-shared key or user of the system."""
+        by_tls = self.tls is not None and (self.tls.require_certificate or self.tls.uses_psk)
+        by_proxy = self.proxy.protocol_version is not None and self.proxy.user_name_from_certificate
+        return by_tls or by_proxy or self.unix.peer_user_name
+
+    @property
     def is_local(self) -> bool:
-        """Whether only this machine can connect."""
+        """Whether only this machine can connect, as far as this is known."""
+        if self.systemd_socket or self.proxy.protocol_version is not None:
+            return False
         return self.path is not None or all(map(_is_loopback, self.hosts))
 
 
@@ -391,8 +548,8 @@ class Settings:
     carrier: Annotated[
         Carrier | None,
         Option(
-            "How plain TCP is carried: by one epoll set for all (reactor), or a task each (streams); not set: the "
-            "reactor where the system has epoll.",
+            "How connections are carried: by one epoll set for all (reactor), or by tasks of their own (streams); not "
+            "set: the reactor where the system has epoll.",
             needs_restart=True,
             example='"reactor"',
         ),

@@ -159,7 +159,7 @@ def _example(group: type, path: KeyPath, *, is_commented: bool) -> Iterator[str]
     for field in tables:
         inner = _group_of(field)
         assert inner is not None  # noqa: S101
-        is_optional = is_commented or bool(field.option.later) or field.default == ()
+        is_optional = is_commented or bool(field.option.later) or field.default in (None, ())
         here = (*path, field.key)
         yield from _comment(_documentation(field))
         header = f"[[{_header(here)}]]" if _is_tables(field) else f"[{_header(here)}]"

@@ -1,18 +1,16 @@
-"""The reactor's pump: one task that waits for the epoll set of all plain sockets and gives it its turns."""
+"""The reactor's pump: one task that waits for the epoll set of all sockets and gives it its turns."""
 
 import logging
 import socket
 
 import trio
 from noctule._speedups.reactor import Reactor, SocketLink
-from noctule.config import limits
-from noctule.config.settings import ListenerSettings
-from noctule.core.origin import Origin
 from noctule.core.state import State
 from noctule.handlers.dispatch import Dispatcher
 from noctule.handlers.keeping import Keeping
+from noctule.net.acceptor import Acceptor
 from noctule.net.clock import Clock
-from noctule.net.listeners import Acceptor
+from noctule.net.entrance import Arrival, Entrance
 from noctule.net.streams import Streams
 
 _logger = logging.getLogger("noctule.net")
@@ -22,7 +20,7 @@ _MOMENTS_S = 0.02
 
 
 class Pump:
-    """Carries plain sockets through the epoll reactor."""
+    """Carries sockets through the epoll reactor."""
 
     def __init__(
         self,
@@ -45,31 +43,36 @@ class Pump:
         """Somebody else waits for this thread."""
         self._reactor.yield_soon = True
 
-    def _adopt(self, connected: socket.socket, peer: str, origin: Origin) -> None:
+    def _adopt(self, connected: socket.socket, arrival: Arrival) -> None:
         """Take over a socket accepted in a turn. OSError where the system refuses to watch it: it is closed then."""
         state = self._state
-        link = SocketLink(state.router, self._dispatcher, peer, origin)
+        link = SocketLink(state.router, self._dispatcher, arrival.peer, arrival.origin)
+        link.filter = arrival.filter
+        link.on_release = arrival.leave
         self._reactor.add(link, connected.detach())
         state.links.add(link)
         state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.connect_timeout_s)
 
-    async def accept(self, listening: socket.socket, listener: ListenerSettings) -> None:
+    async def accept(self, listening: socket.socket, entrance: Entrance) -> None:
         """Accept from a listening socket, within the reactor's turns, until cancelled."""
-        acceptor = Acceptor(listening, listener, self._adopt)
-        exhausted = trio.Event()
+        acceptor = Acceptor(listening, entrance, self._adopt)
+        resting = trio.Event()
+        rest_s = 0.0
 
         def accept_waiting() -> None:
-            if not acceptor.accept_waiting():
+            nonlocal rest_s
+            rest_s = acceptor.accept_waiting()
+            if rest_s:
                 self._reactor.unwatch(listening.fileno())
                 self._reactor.yield_soon = True
-                exhausted.set()
+                resting.set()
 
         try:
             while True:
-                exhausted = trio.Event()
+                resting = trio.Event()
                 self._reactor.watch(listening.fileno(), accept_waiting)
-                await exhausted.wait()
-                await trio.sleep(limits.ACCEPT_RETRY_S)
+                await resting.wait()
+                await acceptor.rest(rest_s)
         finally:
             self._reactor.unwatch(listening.fileno())
 

@@ -132,14 +132,14 @@ def test_convert_to_a_file(tmp_path: Path, capsys: Output) -> None:
 
 def test_convert_what_cannot_be(tmp_path: Path, capsys: Output) -> None:
     """What this version lacks is converted all the same, what nothing says here is reported."""
-    path = written(tmp_path, MOSQUITTO + "protocol websockets\nconnection b\nbad 1\n", "mosquitto.conf")
+    path = written(tmp_path, MOSQUITTO + "mount_point a/\nconnection b\nbad 1\n", "mosquitto.conf")
     assert main(["convert", path]) == 1
     printed = capsys.readouterr()
-    assert tomli.loads(printed.out)["listeners"][0]["protocol"] == "websocket"
+    assert tomli.loads(printed.out)["listeners"][0]["mount_point"] == "a/"
     lines = printed.err.splitlines()
     assert lines[0].startswith(f"{path}:6: not converted: connection: bridges are not available in this version yet")
     assert lines[1].startswith(f"{path}:7: not converted: bad: unknown directive")
-    assert lines[2].startswith(f"{path}:5: not yet: protocol: WebSocket")
+    assert lines[2].startswith(f"{path}:5: not yet: mount_point: mount points")
     assert lines[-1] == "noctule: 2 lines could not be converted"
 
 

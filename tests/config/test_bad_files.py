@@ -68,10 +68,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ["1: error: listeners: expected an array of tables ([[...]]); got a table"],
     ),
     "items of a list": (
-        "[[listeners]]\naddress = [\n  '10.0.0.1',\n  5,\n]\norigins = 'https://example.org'",
+        "[[listeners]]\naddress = [\n  '10.0.0.1',\n  5,\n]\n[listeners.websocket]\norigins = 'https://example.org'",
         [
             "4: error: listeners[0].address[1]: expected a text in quotes; got 5",
-            '6: error: listeners[0].origins: expected an array; got "https://example.org"',
+            '7: error: listeners[0].websocket.origins: expected an array; got "https://example.org"',
         ],
     ),
     "nothing to listen on": (
@@ -120,21 +120,77 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "not here yet": (
-        "share_strategy = 'sticky'\n[[listeners]]\nprotocol = 'websocket'\n[listeners.limits]\nmax_connections = 5\n"
-        "[listeners.tls]\ncertificate_file = 'a'\nkey_file = 'b'\n[[listeners]]\npath = '/run/x.sock'",
+        "share_strategy = 'sticky'\n[[listeners]]\nmount_point = 'a/'\n[listeners.limits]\nmax_qos = 1\n"
+        "max_packet_size = 1000",
         [
-            '3: error: listeners[0].protocol: WebSocket ("websocket"): not available in this version yet',
-            "4: error: listeners[0].limits: limits of one listener: not available in this version yet",
-            "6: error: listeners[0].tls: TLS: not available in this version yet",
-            "10: error: listeners[1].path: unix sockets: not available in this version yet",
+            "3: error: listeners[0].mount_point: mount points: not available in this version yet",
+            "5: error: listeners[0].limits.max_qos: a highest QoS of one listener: not available in this version yet",
+            "6: error: listeners[0].limits.max_packet_size: packet limits of one listener: not available in this "
+            "version yet",
         ],
     ),
     "halves of a pair": (
         "[[listeners]]\n[listeners.tls]\ncertificate_file = 'a'",
+        ['2: error: listeners[0].tls: "certificate_file" and "key_file" go together'],
+    ),
+    "TLS without a certificate": (
+        "[[listeners]]\n[listeners.tls]\nca_file = 'a'",
+        ['2: error: listeners[0].tls: expected "certificate_file" and "key_file"'],
+    ),
+    "client certificates that nobody has signed": (
+        "[[listeners]]\n[listeners.tls]\ncertificate_file = 'a'\nkey_file = 'b'\nrequire_certificate = true",
+        ['2: error: listeners[0].tls: "require_certificate" needs "ca_file" or "ca_directory": whom to believe'],
+    ),
+    "a user name from a certificate that nobody has signed": (
+        "[[listeners]]\n[listeners.tls]\ncertificate_file = 'a'\nkey_file = 'b'\nuser_name_from = 'uri'",
+        ['2: error: listeners[0].tls: "user_name_from" needs "ca_file" or "ca_directory": whom to believe'],
+    ),
+    "keys without a hint": (
+        "[[listeners]]\n[listeners.tls]\ncertificate_file = 'a'\nkey_file = 'b'\npsk_file = 'c'",
+        ['2: error: listeners[0].tls: "psk_file" needs "psk_hint", which turns pre-shared keys on'],
+    ),
+    "half of one more certificate": (
+        "[[listeners]]\n[listeners.tls]\ncertificate_file = 'a'\nkey_file = 'b'\n[[listeners.tls.certificates]]\n"
+        "key_file = 'c'",
+        ['5: error: listeners[0].tls.certificates[0]: "certificate_file" is missing: expected a path in quotes'],
+    ),
+    "a proxy that anybody may be": (
+        "[[listeners]]\n[listeners.proxy]\nprotocol_version = 2",
         [
-            '2: error: listeners[0].tls: "certificate_file" and "key_file" go together',
-            "2: error: listeners[0].tls: TLS: not available in this version yet",
+            '2: error: listeners[0].proxy: "protocol_version" needs "trusted": the proxies, from which alone it is '
+            "believed"
         ],
+    ),
+    "a proxy that is no network": (
+        "[[listeners]]\n[listeners.proxy]\ntrusted = ['10.0.0.1/8']",
+        ['2: error: listeners[0].proxy: "trusted": 10.0.0.1/8 has host bits set'],
+    ),
+    "a certificate that version 1 cannot tell": (
+        "[[listeners]]\n[listeners.proxy]\ntrusted = ['10.0.0.0/8']\nprotocol_version = 1\nrequire_tls = true",
+        ['2: error: listeners[0].proxy: "require_tls" needs version 2 of the PROXY protocol'],
+    ),
+    "permissions that are none": (
+        "[[listeners]]\n[listeners.unix]\nmode = 'rw-rw----'",
+        ['2: error: listeners[0].unix: "mode": expected permissions such as "0660"; got "rw-rw----"'],
+    ),
+    "a path that is none": (
+        "[[listeners]]\n[listeners.websocket]\npath = 'mqtt'",
+        ['2: error: listeners[0].websocket: "path": expected a path that begins with /; got "mqtt"'],
+    ),
+    "an origin that is none": (
+        "[[listeners]]\n[listeners.websocket]\norigins = ['panel.example']",
+        [
+            '2: error: listeners[0].websocket: "origins": expected a site as browsers name it, such as '
+            '"https://panel.example"; got "panel.example"'
+        ],
+    ),
+    "two unix sockets of one path": (
+        "[[listeners]]\npath = '/run/x.sock'\n[[listeners]]\npath = '/run/x.sock'",
+        ["3: error: listeners[1]: /run/x.sock is taken by the listener of noctule.toml:1"],
+    ),
+    "two places to listen on": (
+        "[[listeners]]\npath = '/run/x.sock'\nsystemd_socket = 'mqtt'",
+        ['1: error: listeners[0]: "path" and "systemd_socket" are two places to listen on: one of them'],
     ),
     "text without quotes": (
         "a = 1\nshare_strategy = sticky",

@@ -58,6 +58,8 @@ def test_an_option_of_the_example_switched_on(tmp_path: Path, number: int) -> No
     lines[number] = lines[number].removeprefix("#")
     (tmp_path / "conf.d").mkdir()
     for error in errors(written(tmp_path, "\n".join(lines))):
+        if "pre-shared keys need Python" in error:
+            continue
         assert error.endswith(
             (
                 "not available in this version yet",
@@ -67,6 +69,9 @@ def test_an_option_of_the_example_switched_on(tmp_path: Path, number: int) -> No
                 '"password" needs "user_name"',
                 'no device could connect: devices are anonymous here, and not let in; give them a "user_name", or set '
                 "allow_anonymous to true",
+                '"psk_hint" needs "psk_file": the keys',
+                "is missing: expected a path in quotes",
+                '"protocol_version" needs "trusted": the proxies, from which alone it is believed',
                 "nobody could connect: clients without a user name are not let in, and no plugin knows others; name "
                 "one that does (password_file), or set allow_anonymous to true",
             )

@@ -13,7 +13,15 @@ from noctule.config.log import LogLevel, LogStream
 from noctule.config.mosquitto import _Reader
 from noctule.config.mosquitto_directives import DIRECTIVES, OTHER_DEFAULTS, PATHS, SECURITY, Reading, Special
 from noctule.config.problems import ConfigError
-from noctule.config.settings import ListenerSettings
+from noctule.config.settings import (
+    ListenerLimits,
+    ListenerSettings,
+    Protocol,
+    ProxySettings,
+    TcpSettings,
+    WebSocketSettings,
+)
+from noctule.config.tls import CertificateName, TlsSettings, TlsVersion
 from noctule.config.toml_text import document_text
 
 FOLDER = Path(__file__).parent / "mosquitto"
@@ -22,8 +30,9 @@ FILES = sorted(path.stem for path in FOLDER.glob("*.conf"))
 
 @pytest.fixture(autouse=True)
 def _started_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mosquitto takes relative paths from where it is started."""
+    """Mosquitto takes relative paths from where it is started. And the Python is one without pre-shared keys."""
     monkeypatch.chdir(FOLDER)
+    monkeypatch.setattr("noctule.config.tls.HAS_PSK", False)
 
 
 def result_of(name: str) -> str:
@@ -112,6 +121,113 @@ def test_limits_and_log(tmp_path: Path) -> None:
 )
 def test_log_destinations(tmp_path: Path, text: str, destinations: tuple[LogStream, ...]) -> None:
     assert loaded(directive(tmp_path, text)).settings.log.destinations == destinations
+
+
+def of_listeners(tmp_path: Path, text: str) -> tuple[ListenerSettings, ...]:
+    return loaded(directive(tmp_path, f"allow_anonymous true\n{text}")).settings.listeners
+
+
+TLS_LINES = "listener 8883\ncertfile /c.crt\nkeyfile /c.key\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", TlsSettings(Path("/c.crt"), Path("/c.key"))),
+        (
+            "cafile /ca.crt\nrequire_certificate true\nuse_identity_as_username true\ncrlfile /crl.pem\n",
+            TlsSettings(
+                Path("/c.crt"),
+                Path("/c.key"),
+                ca_file=Path("/ca.crt"),
+                crl_file=Path("/crl.pem"),
+                require_certificate=True,
+                user_name_from=CertificateName.COMMON_NAME,
+            ),
+        ),
+        (
+            "capath /ca\nuse_subject_as_username true\ntls_version tlsv1.3\nciphers ECDHE\n",
+            TlsSettings(
+                Path("/c.crt"),
+                Path("/c.key"),
+                ca_directory=Path("/ca"),
+                minimum_version=TlsVersion.TLS_1_3,
+                ciphers="ECDHE",
+                user_name_from=CertificateName.SUBJECT,
+            ),
+        ),
+    ],
+)
+def test_tls(tmp_path: Path, text: str, expected: TlsSettings) -> None:
+    (listener,) = of_listeners(tmp_path, TLS_LINES + text)
+    assert listener == ListenerSettings("*", 8883, tls=expected)
+
+
+def test_cipher_suites_of_tls_1_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"allow_anonymous true\n{TLS_LINES}ciphers_tls1.3 TLS_AES_128_GCM_SHA256\n"
+    monkeypatch.setattr("noctule.config.tls.HAS_CIPHERS_TLS13", False)
+    assert '"ciphers_tls13" needs Python 3.15' in errors(directive(tmp_path, text))[0]
+    monkeypatch.setattr("noctule.config.tls.HAS_CIPHERS_TLS13", True)
+    (listener,) = loaded(directive(tmp_path, text)).settings.listeners
+    assert listener.tls is not None
+    assert listener.tls.ciphers_tls13 == "TLS_AES_128_GCM_SHA256"
+
+
+@pytest.mark.parametrize("is_per_listener", [False, True])
+def test_pre_shared_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_per_listener: bool) -> None:
+    monkeypatch.setattr("noctule.config.tls.HAS_PSK", True)
+    text = "psk_hint hub\npsk_file /keys\nuse_identity_as_username true\n"
+    if is_per_listener:
+        (listener,) = loaded(
+            directive(tmp_path, f"per_listener_settings true\nlistener 8883\n{text}")
+        ).settings.listeners
+    else:
+        (listener,) = of_listeners(tmp_path, f"listener 8883\n{text}")
+    assert listener.tls == TlsSettings(
+        psk_hint="hub", psk_file=Path("/keys"), user_name_from=CertificateName.PSK_IDENTITY
+    )
+    assert errors(directive(tmp_path, "allow_anonymous true\nlistener 8883\npsk_hint hub\n")) == [
+        'mosquitto.conf:3: error: psk_hint: "psk_hint" needs "psk_file": the keys'
+    ]
+
+
+def test_web_sockets(tmp_path: Path) -> None:
+    text = "listener 9001\nprotocol websockets\nwebsockets_origin https://a.example\nwebsockets_origin http://b:8080\n"
+    (listener,) = of_listeners(tmp_path, text)
+    assert listener == ListenerSettings(
+        "*",
+        9001,
+        protocol=Protocol.WEBSOCKET,
+        websocket=WebSocketSettings(origins=("https://a.example", "http://b:8080")),
+    )
+
+
+def test_unix_sockets(tmp_path: Path) -> None:
+    assert of_listeners(tmp_path, "listener 0 /run/x.sock\nsocket_domain unix\n") == (
+        ListenerSettings(path=Path("/run/x.sock")),
+    )
+    assert errors(directive(tmp_path, "allow_anonymous true\nlistener 1883\nsocket_domain unix\n")) == [
+        "mosquitto.conf:3: error: socket_domain: a unix socket is named by its path: listener 0 /PATH"
+    ]
+
+
+def test_proxies(tmp_path: Path) -> None:
+    text = "listener 1883\nenable_proxy_protocol 2\nproxy_protocol_v2_require_tls true\nuse_identity_as_username true\n"
+    (listener,) = of_listeners(tmp_path, text)
+    assert listener.proxy == ProxySettings(("0.0.0.0/0", "::/0"), 2, user_name_from_certificate=True, require_tls=True)
+    assert listener.tls is None
+    (listener,) = of_listeners(tmp_path, "listener 1883\nenable_proxy_protocol 1\n")
+    assert listener.proxy == ProxySettings(("0.0.0.0/0", "::/0"), 1)
+    assert (
+        "expected a whole number from 1 to 2"
+        in errors(directive(tmp_path, "listener 1883\nenable_proxy_protocol 3\n"))[0]
+    )
+
+
+def test_interface_and_connections(tmp_path: Path) -> None:
+    (listener,) = of_listeners(tmp_path, "listener 1883\nbind_interface eth0\nmax_connections 7\n")
+    assert listener.tcp == TcpSettings("eth0")
+    assert listener.limits == ListenerLimits(7)
 
 
 def test_files_become_plugins(tmp_path: Path) -> None:

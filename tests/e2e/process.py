@@ -24,9 +24,9 @@ SIGNS_OF_A_BUG = ("Traceback (most recent call last)", "Exception ignored", "Res
 
 
 class BrokerProcess:
-    """``noctule run`` on a free loopback port; everything it prints is kept."""
+    """``noctule run`` on a free loopback port, or as configured (None); everything it prints is kept."""
 
-    def __init__(self, *arguments: str, listen: str = "127.0.0.1:0") -> None:
+    def __init__(self, *arguments: str, listen: str | None = "127.0.0.1:0") -> None:
         self._output: list[str] = []
         self._printed = threading.Condition()
         self._over = False
@@ -34,7 +34,7 @@ class BrokerProcess:
         self.data = tempfile.mkdtemp(prefix="noctule-e2e-")
         weakref.finalize(self, shutil.rmtree, self.data, ignore_errors=True)
         self.process = subprocess.Popen(
-            [*COMMAND, "run", "--listen", listen, "--data", self.data, *arguments],
+            [*COMMAND, "run", *(() if listen is None else ("--listen", listen)), "--data", self.data, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -145,12 +145,15 @@ class RunningBroker:
 
 
 @asynccontextmanager
-async def running_broker(carrier: Carrier | None = None, **limits: Any) -> AsyncIterator[RunningBroker]:
-    """A broker with one loopback listener, carried as told; None: no listener, connections in memory.
+async def running_broker(
+    carrier: Carrier | None = None, listeners: tuple[ListenerSettings, ...] | None = None, **limits: Any
+) -> AsyncIterator[RunningBroker]:
+    """A broker with one loopback listener, or others, carried as told; None: no listener, connections in memory.
 
     It is stopped at the end, and must have let go of every connection.
     """
-    listeners = () if carrier is None else (LOOPBACK,)
+    if listeners is None:
+        listeners = () if carrier is None else (LOOPBACK,)
     broker = Broker(Settings(listeners, Limits(**limits), carrier))
     streams: list[trio.abc.Stream] = []
     try:

@@ -6,8 +6,12 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.testing
+from net.secured import Authority
 from net.stream_clients import V5, StreamClient, run_mocked, running_broker
 from noctule._speedups.link import Link
+from noctule.config.settings import ListenerSettings
+from noctule.core.origin import Origin
+from noctule.net.tls_contexts import TlsServer
 from noctule.protocol import Connect, Will, encode_connect
 
 
@@ -133,3 +137,59 @@ def test_an_error_of_ours_ends_its_own_connection_alone(
 
     run_mocked(main)
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+
+
+def test_a_link_that_is_closed_lets_go_of_a_peer_that_takes_nothing() -> None:
+    """Its writer waits within ``send_all``, where no event of the link's reaches it."""
+
+    class StalledStream(OneWayStream):
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            if len(data) > 1_000:
+                await trio.sleep_forever()
+            await super().send_all(data)
+
+    async def main() -> None:
+        async with running_broker() as running:
+            near, far = trio.testing.memory_stream_pair()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(running.broker.serve_stream, StalledStream(far), "memory:1")
+                stalled = StreamClient(near)
+                await stalled.connect("stalled")
+                await stalled.subscribe("t")
+                publisher = await running.connect("p")
+                await publisher.publish("t", bytes(2_000))
+                await publisher.ping()
+                with trio.fail_after(5):  # the deadline of a connection that ends is two seconds
+                    await running.connect("stalled")
+                    assert await near.receive_some() == b""
+
+    run_mocked(main)
+
+
+def test_what_a_filter_answers_is_sent_before_what_it_encodes_later(authority: Authority) -> None:
+    """Records of TLS are numbered: also where sending takes so long that both come up meanwhile."""
+
+    class SlowStream(OneWayStream):
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            await super().send_all(data)
+            await trio.sleep(1)
+
+    async def main() -> None:
+        server = TlsServer(authority.settings(), alpn="mqtt")
+        async with running_broker() as running, trio.open_nursery() as nursery:
+            near, far = trio.testing.memory_stream_pair()
+            passing = server.make_filter(lambda: None)
+            nursery.start_soon(
+                running.broker._streams.serve, SlowStream(far), "memory:1", Origin(ListenerSettings()), passing
+            )
+            client = StreamClient(trio.SSLStream(near, authority.context(), server_hostname="localhost"))
+            await client.connect()
+            await client.subscribe("t")
+            for number in range(5):
+                await client.publish("t", b"%d" % number, 1)
+                await client.send(b"\xc0\x00")
+            found = sorted([(await client.receive())[0] for _ in range(15)])
+            assert found == [0x30] * 5 + [0x40] * 5 + [0xD0] * 5
+            await trio.aclose_forcefully(near)
+
+    run_mocked(main)

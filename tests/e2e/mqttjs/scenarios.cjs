@@ -85,6 +85,7 @@ class Peer {
             protocolId: version === 3 ? "MQIsdp" : "MQTT",
             clientId: `${given.client}-${name}`.slice(-23),
             reconnectPeriod: 0,
+            ...given.transport,
             ...options,
         });
         this.client.on("connect", (connack) => this.connacks.put(connack));
