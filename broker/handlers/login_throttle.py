@@ -11,6 +11,9 @@ _KNOWN_MAX: Final = 10_000
 
 _MINUTE_S: Final = 60.0
 
+#: What times that are not whole may add up to.
+_ROUNDING: Final = 1e-9
+
 
 class LoginThrottle:
     """A bucket of failures for each address (of IPv6: each network of 64 bits) and each user name.
@@ -27,11 +30,11 @@ class LoginThrottle:
 
     def refuses(self, address: str, user_name: str | None, per_address: int, per_user: int, now: float) -> bool:
         """Whether a login is refused without a look at it. Limits are failures in a minute; 0: no limit."""
-        if per_address and _level(self._by_address, _network(address), per_address, now) >= per_address:
+        if per_address and _is_full(self._by_address, _network(address), per_address, now):
             return True
         if not per_user or user_name is None or (_network(address), user_name) in self._known:
             return False
-        return _level(self._by_user, user_name, per_user, now) >= per_user
+        return _is_full(self._by_user, user_name, per_user, now)
 
     def failed(self, address: str, user_name: str | None, per_address: int, per_user: int, now: float) -> None:
         """Count a login that was refused."""
@@ -70,9 +73,14 @@ def _level(buckets: dict[str, tuple[float, float]], key: str, size: int, now: fl
     return max(0.0, level - (now - at) * size / _MINUTE_S)
 
 
+def _is_full(buckets: dict[str, tuple[float, float]], key: str, size: int, now: float) -> bool:
+    """Whether it has no room for one more failure, a whole one."""
+    return _level(buckets, key, size, now) + 1.0 > size + _ROUNDING
+
+
 def _add(buckets: dict[str, tuple[float, float]], key: str, size: int, now: float) -> None:
     level = _level(buckets, key, size, now) + 1.0
     buckets.pop(key, None)  # the newest stand at the end
-    buckets[key] = (min(level, size + 1.0), now)
+    buckets[key] = (min(level, float(size)), now)
     if len(buckets) > _REMEMBERED_MAX:
         del buckets[next(iter(buckets))]
