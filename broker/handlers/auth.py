@@ -110,6 +110,8 @@ class _Step:
         link = self._link
         connection: Candidate | Connection = link.connection
         if isinstance(step, AuthRefused):
+            if isinstance(connection, Candidate):
+                note_login(self._means, link, connection.packet, succeeded=False)
             self._refuse(step)
         elif isinstance(step, AuthContinue):
             self._send(ReasonCode.CONTINUE_AUTHENTICATION, step.data)  # [MQTT-4.12.0-2]
@@ -146,7 +148,6 @@ class _Step:
         connection: Candidate | Connection = link.connection
         why = escaped(step.why)
         if isinstance(connection, Candidate):
-            note_login(self._means, link, connection.packet, succeeded=False)
             code = step.reason_code if step.reason_code >= 0x80 else ReasonCode.NOT_AUTHORIZED
             refuse(state, self._means.fault_log, link, connection.packet, code, why, _TOLD)
             return

@@ -20,7 +20,8 @@ class LoginThrottle:
 
     A bucket that is full lets nobody try until it has leaked: one failure in a minute divided by its size. Who
     guesses at a user's password from everywhere fills the bucket of the user; whoever has logged in as that user
-    from the same address before is let through all the same.
+    from the same address before is let through all the same. Where there is no address (a unix socket) there is
+    nothing to tell one client from another by, and the user's bucket alone counts.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class LoginThrottle:
 
     def refuses(self, address: str, user_name: str | None, per_address: int, per_user: int, now: float) -> bool:
         """Whether a login is refused without a look at it. Limits are failures in a minute; 0: no limit."""
-        if per_address and _is_full(self._by_address, _network(address), per_address, now):
+        if per_address and address and _is_full(self._by_address, _network(address), per_address, now):
             return True
         if not per_user or user_name is None or (_network(address), user_name) in self._known:
             return False
@@ -38,7 +39,7 @@ class LoginThrottle:
 
     def failed(self, address: str, user_name: str | None, per_address: int, per_user: int, now: float) -> None:
         """Count a login that was refused."""
-        if per_address:
+        if per_address and address:
             _add(self._by_address, _network(address), per_address, now)
         if per_user and user_name is not None:
             _add(self._by_user, user_name, per_user, now)

@@ -42,10 +42,24 @@ class Passwords:
         return Allow() if credentials.password == name[::-1].encode() and name else Deny("wrong password")
 
 
+def open_from(running: RunningBroker, address: str) -> StreamClient:
+    """A connection in memory that comes from there."""
+    stream, far = trio.testing.memory_stream_pair()
+    running.streams.append(stream)
+    origin = Origin(Settings().listeners[0], address)
+    running._nursery.start_soon(running.broker.serve_stream, far, f"{address}:{len(running.streams)}", origin)
+    return StreamClient(stream)
+
+
 async def log_in(
-    running: RunningBroker, user_name: str | None, password: bytes = b"?", client_id: str = "", **fields: Any
+    running: RunningBroker,
+    user_name: str | None,
+    password: bytes = b"?",
+    client_id: str = "",
+    address: str = "10.0.0.1",
+    **fields: Any,
 ) -> Connack:
-    client = await running.open()
+    client = open_from(running, address)
     return await client.connect(client_id, user_name=user_name, password=password, **fields)
 
 
@@ -90,20 +104,13 @@ def test_guesses_at_one_user_from_many_addresses() -> None:
         ) as running:
 
             async def from_there(address: str, password: bytes) -> int:
-                stream, far = trio.testing.memory_stream_pair()
-                origin = Origin(Settings().listeners[0], address)
-                running.streams.append(stream)
-                nursery.start_soon(running.broker.serve_stream, far, f"{address}:1", origin)
-                return (await StreamClient(stream).connect("", user_name="ann", password=password)).reason_code
+                return (await log_in(running, "ann", password, address=address)).reason_code
 
-            async with trio.open_nursery() as nursery:
-                assert await from_there("10.0.0.1", b"nna") == 0
-                for number in range(3):
-                    assert await from_there(f"10.0.1.{number}", b"guess") == 0x87
-                assert await from_there("10.0.0.2", b"nna") == 0x87
-                assert await from_there("10.0.0.1", b"nna") == 0
-                for stream in running.streams:
-                    await trio.aclose_forcefully(stream)
+            assert await from_there("10.0.0.1", b"nna") == 0
+            for number in range(3):
+                assert await from_there(f"10.0.1.{number}", b"guess") == 0x87
+            assert await from_there("10.0.0.2", b"nna") == 0x87
+            assert await from_there("10.0.0.1", b"nna") == 0
 
     run_mocked(main)
 
@@ -189,7 +196,7 @@ def test_guesses_by_enhanced_authentication_count_too() -> None:
         async with broker_with(Offers(method), allow_anonymous=False, login_failures_per_address=3) as running:
 
             async def attempt(data: bytes) -> Connack:
-                client = await running.open()
+                client = open_from(running, "10.0.0.1")
                 return await client.connect("", authentication_method="WORD", authentication_data=data)
 
             wrong = {await attempt(b"wrong") for _ in range(3)}

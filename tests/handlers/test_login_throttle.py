@@ -86,6 +86,15 @@ def test_a_user_who_is_guessed_at_from_everywhere() -> None:
     assert clock.refuses("10.0.0.1", "ann")
 
 
+def test_without_an_address_the_user_alone_counts() -> None:
+    """Clients of a unix socket, say: one of them must not lock the others out."""
+    clock = Clock()
+    clock.fail("", "ann", PER_USER)
+    assert clock.refuses("", "ann")
+    assert not clock.refuses("", "bob")
+    assert not clock.refuses("", None)
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest stay."""
     monkeypatch.setattr(login_throttle, "_REMEMBERED_MAX", 10)
