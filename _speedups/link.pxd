@@ -39,6 +39,7 @@ cdef class Link(Outlet):
     cdef int _route_rights              # of the last topic published to
     cdef Message _changed               # what a plugin has made of the PUBLISH that is to be handled again, or None
     cdef bint _is_shown                 # the packet that is to be handled again was shown to ``packet_received``
+    cdef set _dropped_ids               # of QoS 2 messages that went nowhere, which the peer is to release all the same
     cdef list _aliases                  # [Topic Alias] -> topic name in bytes, or None
     cdef Route _route                   # of the last topic published to
     cdef WriteBuffer rest               # of a packet that is not whole yet

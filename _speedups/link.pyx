@@ -634,6 +634,10 @@ cdef class Link(Outlet):
         """A plugin has taken the message out: it goes nowhere, and is acknowledged with what the plugin says."""
         if fields.qos == 0:
             return 1
+        if fields.qos == 2 and reason_code < 0x80:
+            if self._dropped_ids is None or len(self._dropped_ids) >= self.session.receive_maximum:
+                self._dropped_ids = set()       # it over-runs what it may send; PUBCOMP will say that it knows nothing
+            self._dropped_ids.add(fields.packet_id)
         return self._acknowledge(PUBACK if fields.qos == 1 else PUBREC, fields.packet_id, <uint8_t>reason_code)
 
     cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1:
@@ -744,6 +748,9 @@ cdef class Link(Outlet):
             return self._refuse(&fault)
         if packet_type == PUBREL:
             message = self.session.held(packet_id)
+            if message is None and self._dropped_ids is not None and packet_id in self._dropped_ids:
+                self._dropped_ids.discard(packet_id)
+                return self._acknowledge(PUBCOMP, packet_id, 0)
             if message is None:
                 # Released before, or never received: the peer may forget it either way.
                 return self._acknowledge(PUBCOMP, packet_id, PACKET_IDENTIFIER_NOT_FOUND)
