@@ -15,7 +15,7 @@ from noctule.core.clients import Client
 from noctule.core.origin import Origin
 from noctule.core.state import State, make_state, plane_limits
 from noctule.handlers.admission import origin_of
-from noctule.handlers.connection import Connection, last_packet
+from noctule.handlers.connection import Candidate, Connection, end_connection, last_packet
 from noctule.handlers.dispatch import Dispatcher
 from noctule.handlers.keeping import Keeping, open_store
 from noctule.handlers.plugin_broker import PluginBroker
@@ -304,7 +304,6 @@ class Broker:
             self._reception.put_into_effect(entrances)
             self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
             self.reload_certificates()
-            self.state.reloads += 1
             self.state.plane.set_limits(**plane_limits(settings.limits))
             for hook, effect in effects:
                 if effect is None:
@@ -339,9 +338,14 @@ class Broker:
 
     async def _recheck(self) -> None:
         """Judge every client by what holds now."""
+        self._dispatcher.means.rule_changes += 1
         for link in list(self.state.links):
             session = link.session
             if session is None:
+                if isinstance(link.connection, Candidate):  # what was answered about it may be from before
+                    self._clock.begin_turn()
+                    end_connection(self.state, link, last_packet(link, ReasonCode.SERVER_BUSY))
+                    self._clock.end_turn()
                 continue
             client = session.client
             listener = origin_of(link, self.state).listener

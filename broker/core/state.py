@@ -30,9 +30,6 @@ class State:
     #: Every link that is not closed.
     links: set[Link] = field(default_factory=set)
 
-    #: How often the configuration has been loaded again.
-    reloads: int = 0
-
     #: Set when the broker stops: nobody is let in any more.
     is_stopping: bool = False
 

@@ -52,9 +52,6 @@ class Identity:
 
     authentication: Authentication | None = None
 
-    #: How often the configuration had been loaded again when the client was asked about; None: it was not.
-    reloads: int | None = None
-
     #: The last Authentication Data for the client.
     authentication_data: bytes | None = None
 

@@ -80,7 +80,7 @@ def begin_login(means: Means, link: Link, packet: Connect) -> None:
     _begin_waiting(link, packet)
     client = client_of(packet, origin, link.peer, packet.user_name)
     credentials = Credentials(packet.user_name, packet.password)
-    login = _Login(means, link, packet, client, means.state.reloads)
+    login = _Login(means, link, packet, client)
 
     async def question() -> object:
         answer = await first_answer(hooks, client, credentials)
@@ -150,9 +150,6 @@ class _Login:
     packet: Connect
     client: Client
 
-    #: How often the configuration had been loaded again when the question was asked.
-    reloads: int
-
     def authenticated(self, answer: object) -> None:
         """Go on with what the plugins say of who it is."""
         means, packet = self.means, self.packet
@@ -163,9 +160,7 @@ class _Login:
         note_login(means, self.link, packet, succeeded=isinstance(answer, Allow))
         if isinstance(answer, Allow):
             user_name = packet.user_name if answer.user_name is None else answer.user_name
-            identified(
-                means, self.link, packet, Identity(user_name, answer.access, answer.expires_at, reloads=self.reloads)
-            )
+            identified(means, self.link, packet, Identity(user_name, answer.access, answer.expires_at))
             return
         user = "no user name" if packet.user_name is None else f"user {escaped(packet.user_name)}"
         why = escaped(answer.why) if isinstance(answer, Deny) and answer.why else "not authenticated"
@@ -183,14 +178,7 @@ def identified(means: Means, link: Link, packet: Connect, identity: Identity) ->
     else:
         is_assigned = False
     client = client_of(packet, origin, link.peer, identity.user_name)
-    entry = _Entry(means, link, packet, identity, client, is_assigned)
-    if identity.access is not None:
-        entry.has_access(means.guards.guard(identity.access, is_of_login=True))
-    elif means.hooks.load_access:
-        _begin_waiting(link, packet)
-        means.decisions.ask(link, "access", lambda: load_rules(means, client), entry.access_loaded)
-    else:
-        entry.has_access(access_without_rules(means))
+    _Entry(means, link, packet, identity, client, is_assigned, means.rule_changes).begin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +191,20 @@ class _Entry:
     identity: Identity
     client: Client
     is_assigned: bool
+
+    #: ``means.rule_changes`` when the first question was asked.
+    asked_at: int
+
+    def begin(self) -> None:
+        """Find out what it may do."""
+        means, access = self.means, self.identity.access
+        if access is not None:
+            self.has_access(means.guards.guard(access, is_of_login=True))
+        elif means.hooks.load_access:
+            _begin_waiting(self.link, self.packet)
+            means.decisions.ask(self.link, "access", lambda: load_rules(means, self.client), self.access_loaded)
+        else:
+            self.has_access(access_without_rules(means))
 
     def access_loaded(self, answer: SessionAccess | Unlimited | None) -> None:
         """Go on with the rules of a plugin; None: it has failed, and nothing is allowed."""
@@ -271,12 +273,8 @@ class _Entry:
         self.admit(access)
 
     def admit(self, access: SessionAccess | None) -> None:
-        """Every question is answered; but rules may have been loaded anew while they were."""
-        if self.identity.reloads not in (None, self.means.state.reloads):
-            for hook in self.means.hooks.recheck:
-                denied = hook.call(self.client)
-                if denied is not None:
-                    why = escaped(denied.why) if isinstance(denied, Deny) else "refused in recheck"
-                    _refuse_login(self.means, self.link, self.packet, why)
-                    return
+        """Every question is answered, if the answers are not old already."""
+        if self.asked_at != self.means.rule_changes:
+            dataclasses.replace(self, asked_at=self.means.rule_changes).begin()
+            return
         admit(self.means, self.link, self.packet, self.client, access, self.identity, is_assigned=self.is_assigned)

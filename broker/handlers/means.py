@@ -23,6 +23,9 @@ class Means:
     guards: Guards
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
 
+    #: How often rules have changed: what was asked before the last time and answered behind it is asked again.
+    rule_changes: int = 0
+
 
 def make_means(state: State, hooks: HookTable) -> Means:
     """For a broker with this state and these plugins."""

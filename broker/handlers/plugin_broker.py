@@ -122,6 +122,7 @@ class PluginBroker:
         if state.plane.is_deciding:
             trio.lowlevel.current_trio_token().run_sync_soon(self.access_changed, client_id)
             return
+        self._means.rule_changes += 1
         if client_id is None:
             sessions = list(state.sessions)
         else:

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from hooks.plugin_brokers import YES, Authenticates, Authorizes, LoadsAccess, Rules, broker_with, named
 from net.stream_clients import V3_1_1, V5, RunningBroker, StreamClient, run_mocked
-from noctule._speedups.codec import decode_publish, encode_ack, encode_publish
+from noctule._speedups.codec import decode_ack, decode_publish, encode_ack, encode_publish
 from noctule.api import Action, Allow, AuthRefused, AuthSuccess, Claimant, Client, Credentials, Deny, hookimpl
 from noctule.config.settings import Settings
 from noctule.core.origin import Origin
@@ -547,3 +547,124 @@ def test_qos_2_that_waits_for_an_answer_is_acknowledged_once() -> None:
             assert running.broker.state.plane.counts["packets_received"][3] == 2
 
     run_mocked(main)
+
+
+# --- what changes while somebody is being let in ---
+
+
+def test_rules_that_change_while_a_client_is_let_in_are_asked_for_again() -> None:
+    """What was answered before the change is not what it gets."""
+    topics = "secret"
+    is_asked = trio.Event()
+
+    async def load_access(client: Client) -> Rules:
+        answer = Rules(publish=topics)
+        is_asked.set()
+        await trio.sleep(2)
+        return answer
+
+    async def main() -> None:
+        nonlocal topics
+        async with broker_with(LoadsAccess(load_access=load_access)) as running:
+            client = await running.open()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.connect, "c")
+                await is_asked.wait()
+                topics = "up"
+                running.broker.for_plugins.access_changed()
+            assert [await code_of_publish(client, topic) for topic in ("secret", "up")] == [0x87, 0x10]
+
+    run_mocked(main)
+
+
+def test_answers_that_change_while_a_client_is_let_in_are_asked_for_again() -> None:
+    """That about its Will too."""
+    is_allowed = True
+    is_asked = trio.Event()
+
+    async def authorize(client: Client, action: Action, topic: str) -> Allow | Deny:
+        answer = YES if is_allowed else Deny()
+        is_asked.set()
+        await trio.sleep(2)
+        return answer
+
+    async def main() -> None:
+        nonlocal is_allowed
+        async with broker_with(Authorizes(authorize=authorize)) as running:
+            codes: list[int] = []
+
+            async def connect() -> None:
+                client = await running.open()
+                codes.append((await client.connect("c", will=Will("w", b""))).reason_code)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connect)
+                await is_asked.wait()
+                is_allowed = False
+                running.broker.for_plugins.access_changed()
+            assert codes == [0x87]
+
+    run_mocked(main)
+
+
+def test_who_is_being_let_in_during_a_reload_is_told_to_come_again() -> None:
+    """The answer about it may be from before."""
+    is_asked = trio.Event()
+
+    async def authenticate(client: Client, credentials: Credentials) -> Allow:
+        is_asked.set()
+        await trio.sleep(2)
+        return YES
+
+    async def main() -> None:
+        async with broker_with(Authenticates(authenticate=authenticate), allow_anonymous=False) as running:
+            codes: list[int] = []
+
+            async def connect() -> None:
+                codes.append((await log_in(running, "ann")).reason_code)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connect)
+                await is_asked.wait()
+                await running.broker.reload(running.broker.settings)
+            assert codes == [0x89]
+            assert len(running.broker.state.sessions) == 0
+            await connect()
+            assert codes[1] == 0
+
+    run_mocked(main)
+
+
+def test_a_client_that_goes_away_while_it_is_asked_about() -> None:
+    """A2: whoever was asked is cancelled, and nothing of the CONNECT takes effect."""
+    cancelled: list[str] = []
+    is_asked = trio.Event()
+
+    async def authenticate(client: Client, credentials: Credentials) -> Allow:
+        is_asked.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.append(client.client_id)
+
+    async def main() -> None:
+        async with broker_with(Authenticates(authenticate=authenticate), allow_anonymous=False) as running:
+            client = open_from(running, "10.0.0.1")
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(client.connect, "c")
+                    await is_asked.wait()
+                    scope.cancel()
+            await trio.aclose_forcefully(client.stream)
+            await trio.sleep(5.1)  # its link is not read meanwhile: at the latest it is noticed then
+            assert cancelled == ["c"]
+            assert not running.broker.state.links
+            assert len(running.broker.state.sessions) == 0
+
+    run_mocked(main)
+
+
+async def code_of_publish(client: StreamClient, topic: str) -> int:
+    await client.publish(topic, b"x", 1)
+    first, body = await client.receive()
+    return decode_ack(first, body, client.version).reason_code
