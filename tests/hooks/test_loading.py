@@ -150,6 +150,7 @@ def test_a_name_that_nobody_has(installed: Installed) -> None:
     installed.distribution("acme-gate", "acme_gate", AUTH, "gate = acme_gate:Gate")
     assert refusal_of("gatee") == "plugin mine: no plugin of the name gatee is installed; did you mean gate?"
     assert refusal_of("password-file").endswith("did you mean password_file?")
+    there_are = ", ".join(sorted([*BUILT_IN, "gate"]))
     assert refusal_of("xyzzy") == (
         "plugin mine: no plugin of the name xyzzy is installed; there are access_file, anonymous, gate, http, jwt, "
         "memory_store, password_file, sqlite_store, and files that end in .py"
