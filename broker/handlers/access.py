@@ -15,7 +15,7 @@ _REMEMBERED_MAX: Final = 1_000
 
 _FOREVER: Final = float("inf")
 
-#: In place of filters that were revoked, where there are more than are remembered: any may be one.
+#: In place of filters that were revoked, where there are too many or nobody knows them: any may be one.
 _TOO_MANY: Final = ""
 
 
@@ -204,9 +204,16 @@ class AskedAccess:
         """Whether it was asked about and is allowed."""
         return topic_filter in self._subscriptions
 
-    def follow(self, other: "AskedAccess") -> None:
-        """Take over from the session's last connection what was revoked then; its answers were for it alone."""
-        self._revoked |= other._revoked - self._subscriptions.keys()
+    def follow(self, other: "AskedAccess | None") -> None:
+        """Take over from the session's last connection what was revoked then; its answers were for it alone.
+
+        None: that was judged in another way, or was somebody else's. What it has left in the queue is then delivered
+        only where a subscription of now allows it.
+        """
+        if other is None:
+            self._revoked = {_TOO_MANY}
+        else:
+            self._revoked |= other._revoked - self._subscriptions.keys()
 
     def overdue_subscriptions(self) -> list[str]:
         """The filters whose answer is too old."""

@@ -114,6 +114,7 @@ def admit(
         return
 
     _take_over(state, client_id)
+    before: Client | None = None if session is None else session.client
     session, present = state.sessions.open(
         client_id,
         clean_start=packet.clean_start,
@@ -123,8 +124,9 @@ def admit(
     )
     session.client = client
     if session.access is not access:
-        if isinstance(access, AskedAccess) and isinstance(session.access, AskedAccess):
-            access.follow(session.access)
+        if present and isinstance(access, AskedAccess):
+            is_same = before is not None and before.user_name == client.user_name
+            access.follow(session.access if is_same and isinstance(session.access, AskedAccess) else None)
         session.access = access
         if present:
             state.router.access_changed()  # routes know the session with the rights of its last connection

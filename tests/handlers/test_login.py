@@ -19,10 +19,12 @@ from noctule.protocol import (
     ProtocolVersion,
     Subscribe,
     SubscriptionRequest,
+    Unsubscribe,
     Will,
     decode_suback,
     encode_auth,
     encode_subscribe,
+    encode_unsubscribe,
 )
 
 KEPT: dict[str, Any] = {"clean_start": False, "session_expiry_interval_s": 1_000}
@@ -668,3 +670,27 @@ async def code_of_publish(client: StreamClient, topic: str) -> int:
     await client.publish(topic, b"x", 1)
     first, body = await client.receive()
     return decode_ack(first, body, client.version).reason_code
+
+
+def test_what_waits_for_one_user_is_not_for_the_next() -> None:
+    """Where whoever comes last has the client identifier, also what no subscription stands for any more."""
+
+    async def main() -> None:
+        settings = Settings(client_id_ownership=False)
+        plugins = Passwords(), Authorizes(authorize=YES)
+        async with broker_with(*plugins, allow_anonymous=False, settings=settings) as running:
+            ann = await come_in(running, "ann", **KEPT, receive_maximum=1)
+            await ann.subscribe("a", 1)
+            await ann.subscribe("b", 1)
+            for number in range(3):
+                running.broker.for_plugins.publish("a", b"%d" % number, qos=1)
+            assert (await ann.receive_publish()).payload == b"0"
+            await ann.send(encode_unsubscribe(Unsubscribe(1, ("a",)), V5))
+            assert (await ann.receive())[0] == 0xB0
+            await trio.aclose_forcefully(ann.stream)
+            await settled()
+            running.broker.for_plugins.publish("b", b"b", qos=1)
+            bob = await come_in(running, "bob", **KEPT)
+            assert (await bob.receive_publish()).payload == b"b"
+
+    run_mocked(main)
