@@ -15,7 +15,7 @@ from noctule.hooks.table import HOOK_NAMES, HookTable, Plugin, first_answer, mak
 
 _T = TypeVar("_T")
 
-#: How long a hook that decides may take here, as in a broker with default limits.
+#: How long a hook may take here: as long as one that decides has in a broker with default limits.
 DECISION_TIMEOUT_S: Final = 5.0
 
 
@@ -102,8 +102,8 @@ class PluginHarness:
     """A plugin with its hooks at hand; each method calls one and gives back what the plugin answers.
 
     Making it checks the plugin as a broker does: PluginError names a hook or an argument that there is not. What a
-    hook raises comes out as it is. A hook that decides has DECISION_TIMEOUT_S, then TooSlowError is raised. Each call
-    is a trio run of its own, on the real clock: call it from synchronous tests.
+    hook raises comes out as it is. Each hook has DECISION_TIMEOUT_S, then TooSlowError is raised. Each call is a trio
+    run of its own, on the real clock: call it from synchronous tests.
 
     ``broker`` is what the plugin is handed as its broker.
     """

@@ -1,5 +1,7 @@
 """Rooms: each rule alone, and through a broker in memory."""
 
+from collections.abc import Callable
+
 import pytest
 from noctule.api import Action, Allow, Client, PluginError, hookimpl
 from noctule.testing.harness import PluginHarness, make_client
@@ -76,7 +78,7 @@ class Anybody:
         return Allow()
 
 
-def test_a_lobby_that_moves(noctule_memory_broker) -> None:  # type: ignore[no-untyped-def]
+def test_a_lobby_that_moves(noctule_memory_broker: Callable[..., None]) -> None:
     """Who is connected hears the new one, and the old one no more."""
     rooms = Rooms(RoomsConfig())
 

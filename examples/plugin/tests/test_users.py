@@ -1,11 +1,13 @@
 """The users of a file: who is let in, and what is said of a file that cannot be used."""
 
 import queue
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from noctule.api import Allow, Deny, PluginError
 from noctule.testing.harness import PluginHarness, make_client
+from noctule.testing.running import RunningBroker
 from noctule_example.users import Users, UsersConfig, line_for
 
 
@@ -75,7 +77,7 @@ def test_no_file(tmp_path: Path) -> None:
         Users(UsersConfig(tmp_path / "none.toml"))
 
 
-def test_with_a_client(file: Path, noctule_broker_factory) -> None:  # type: ignore[no-untyped-def]
+def test_with_a_client(file: Path, noctule_broker_factory: Callable[..., RunningBroker]) -> None:
     """The same through a broker and paho-mqtt."""
     paho = pytest.importorskip("paho.mqtt.client")
     broker = noctule_broker_factory(Users(UsersConfig(file)))
