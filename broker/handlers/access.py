@@ -15,6 +15,9 @@ _REMEMBERED_MAX: Final = 1_000
 
 _FOREVER: Final = float("inf")
 
+#: How long failures of rules are not logged again.
+_QUIET_S: Final = 60.0
+
 #: In place of filters that were revoked, where there are too many or nobody knows them: any may be one.
 _TOO_MANY: Final = ""
 
@@ -117,10 +120,12 @@ class GuardedAccess:
 class Guards:
     """One guard for each object that a plugin answers with, however many clients it is the answer for."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
         self._logger = logger
+        self._clock = clock
         self._guards: weakref.WeakValueDictionary[tuple[int, bool], GuardedAccess] = weakref.WeakValueDictionary()
-        self._failures = 0
+        self._quiet_until = float("-inf")
+        self._unlogged = 0
 
     def guard(self, access: Access, *, is_of_login: bool = False) -> GuardedAccess:
         """The guard of this object. Sessions that share it share what the data plane remembers."""
@@ -131,10 +136,15 @@ class Guards:
         return guard
 
     def _log_failure(self, error: Exception) -> None:
-        """The first with its traceback, then every thousandth."""
-        self._failures += 1
-        if self._failures % 1_000 == 1:
-            self._logger.error("The access rules of a plugin have failed: refused.", exc_info=error)
+        """Once in a minute, with its traceback."""
+        now = self._clock()
+        if now < self._quiet_until:
+            self._unlogged += 1
+            return
+        more = f" ({self._unlogged} more times since this was last logged)" if self._unlogged else ""
+        self._logger.error("The access rules of a plugin have failed: refused%s.", more, exc_info=error)
+        self._quiet_until = now + _QUIET_S
+        self._unlogged = 0
 
 
 class AskedAccess:

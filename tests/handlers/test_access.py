@@ -162,7 +162,7 @@ def test_a_right_of_no_qos() -> None:
 
 
 def test_the_same_rules_have_the_same_guard_as_long_as_somebody_has_it() -> None:
-    guards = Guards(logging.getLogger("test"))
+    guards = Guards(logging.getLogger("test"), Time())
     rules = Rules(publish="a")
     first = guards.guard(rules)
     assert guards.guard(rules) is first
@@ -177,7 +177,12 @@ def test_failing_rules_are_logged_now_and_then(caplog: pytest.LogCaptureFixture)
         def may_receive(self, topic: str) -> bool:
             raise RuntimeError("boom")
 
-    guard = Guards(logging.getLogger("test")).guard(Failing())
-    for _ in range(2_500):
-        assert not guard.may_receive(b"a")
-    assert len(caplog.records) == 3
+    clock = Time()
+    guard = Guards(logging.getLogger("test"), clock).guard(Failing())
+    for _ in range(2):
+        for _ in range(500):
+            assert not guard.may_receive(b"a")
+        clock.now += 60
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first == "The access rules of a plugin have failed: refused."
+    assert second == "The access rules of a plugin have failed: refused (499 more times since this was last logged)."
