@@ -114,7 +114,7 @@ def admit(
         return
 
     _take_over(state, client_id)
-    before: Client | None = None if session is None else session.client
+    client_before: Client | None = None if session is None else session.client
     session, present = state.sessions.open(
         client_id,
         clean_start=packet.clean_start,
@@ -125,7 +125,7 @@ def admit(
     session.client = client
     if session.access is not access:
         if present and isinstance(access, AskedAccess):
-            is_same = before is not None and before.user_name == client.user_name
+            is_same = client_before is not None and client_before.user_name == client.user_name
             access.follow(session.access if is_same and isinstance(session.access, AskedAccess) else None)
         session.access = access
         if present:

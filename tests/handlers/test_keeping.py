@@ -1,7 +1,6 @@
 """What must be on disk before which packet, event by event; the order of acknowledgements; what a restart finds."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -350,7 +349,7 @@ def _levels() -> Settings:
 
 def _connect_at(broker: KeptBroker, client_id: str, level: Durability, **fields: int) -> DirectClient:
     client = broker.open()
-    listener = replace(ListenerSettings(), durability=level)
+    listener = ListenerSettings(port=1884, durability=level)  # one that the settings know nothing of
     client.link = type(client.link)(broker.state.router, broker.dispatcher, "10.0.0.9:9", Origin(listener))
     broker.state.links.add(client.link)
     return client.send(encode_connect(Connect(V5, client_id, clean_start=False, **fields)))
