@@ -3,9 +3,20 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from noctule._version import __version__
-from noctule.cli import check, config, convert, passwd, pub, run, store, sub
+from noctule.cli import bench, check, config, convert, passwd, ping, pub, rr, run, store, sub, top
+
+#: Read their own command lines, which are those of Mosquitto's tools.
+_TOOLS: Final = {
+    "pub": (pub.main, pub.SUMMARY),
+    "sub": (sub.main, sub.SUMMARY),
+    "rr": (rr.main, rr.SUMMARY),
+    "ping": (ping.main, ping.SUMMARY),
+    "top": (top.main, top.SUMMARY),
+    "bench": (bench.main, bench.SUMMARY),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,17 +31,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="before the command: offer the commands of the plugins that this configuration names, too",
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, pub, sub, passwd, check, config, convert, store):
+    for command in (run, passwd, check, config, convert, store):
         command.add_parser(subparsers)
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given and given[0].startswith(("-c", "--config")):
+    for name, (_, summary) in _TOOLS.items():
+        subparsers.add_parser(name, add_help=False, help=summary)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0].startswith(("-c", "--config")):
         from noctule.cli.plugin_commands import add_plugin_commands
 
-        refused = add_plugin_commands(subparsers, given)
+        refused = add_plugin_commands(subparsers, words)
         if refused is not None:
             return refused
-    parsed = parser.parse_args(given)
+    asked = _TOOLS.get(words[0]) if words else None
     try:
+        if asked is not None:
+            return asked[0](words[1:])
+        parsed = parser.parse_args(words)
         code: int = parsed.run(parsed)
     except KeyboardInterrupt:
         return 130

@@ -1,124 +1,110 @@
-"""``noctule pub``: publishes one message, or one for each line of its input, as mosquitto_pub does."""
+"""``noctule pub``: publishes a message, or one for each line of its input, as mosquitto_pub does."""
 
-import argparse
-import os
-import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import trio
-from noctule.cli.connection_options import (
-    EXIT_DONE,
-    UsageError,
-    add_connection_options,
-    read_connection_options,
-    run_command,
-    tell,
-)
+from noctule.cli.client_command import run_tool
+from noctule.cli.connection_option_table import CONNECTION_OPTIONS, TLS_OPTIONS, WILL_OPTIONS, set_qos
+from noctule.cli.option_reading import OptionTable, c_integer, flag, valued
+from noctule.cli.outcome import EXIT_DONE, UsageError, tell
+from noctule.cli.payloads import LINE_OPTION, PAYLOAD_OPTIONS, PayloadOptions, PayloadSource, lines, payload_of
 from noctule.client import Client, PublishRefusedError
-from noctule.protocol import PacketError, check_topic_name, describe
+from noctule.protocol import PacketType, PropertyId, describe
 
-_READ_BYTES = 65_536
+SUMMARY: Final = "publish a message"
+_USAGE: Final = "-t TOPIC {-m TEXT | -f FILE | -n | -s | -l} [options]"
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the sub-command."""
-    parser = subparsers.add_parser(
-        "pub",
-        add_help=False,
-        help="publish a message",
-        description="Publish a message, or one for each line of standard input.",
+@dataclass(slots=True)
+class PubOptions(PayloadOptions):
+    """The options of ``noctule pub``."""
+
+    repeat_count: int = 1
+    repeat_delay_s: float = 0.0
+
+
+def _set_repeat(options: PubOptions, text: str) -> None:
+    options.repeat_count = c_integer(text)
+    if options.repeat_count < 1:
+        raise UsageError("--repeat argument must be >0.")
+
+
+def _set_repeat_delay(options: PubOptions, text: str) -> None:
+    try:
+        options.repeat_delay_s = float(text)
+    except ValueError:
+        raise UsageError(f"--repeat-delay argument must be a number of seconds, not '{text}'.") from None
+    if not 0 <= options.repeat_delay_s < float("inf"):
+        raise UsageError("--repeat-delay argument must be >=0.0.")
+
+
+def _set_retain(options: PubOptions) -> None:
+    options.retain = True
+
+
+OPTIONS: Final = OptionTable[PubOptions](
+    (
+        (
+            "message",
+            (
+                valued("-t --topic", "topic", "topic to publish to", lambda options, text: options.add_topic(text)),
+                *PAYLOAD_OPTIONS,
+                LINE_OPTION,
+                valued("-q --qos", "qos", "quality of service: 0, 1 or 2 (0)", set_qos, "QoS"),
+                flag("-r --retain", "have the server keep the message for the topic", _set_retain),
+                valued("--repeat", "count", "publish it this many times (1)", _set_repeat),
+                valued("--repeat-delay", "seconds", "wait between them (0)", _set_repeat_delay, "time"),
+            ),
+        ),
+        ("connection", CONNECTION_OPTIONS),
+        ("Will", WILL_OPTIONS),
+        ("TLS", TLS_OPTIONS),
     )
-    parser.add_argument("-t", "--topic", help="topic to publish to")
-    message = parser.add_argument_group("message (one of these)")
-    message.add_argument("-m", "--message", action="append", default=[], help="this text")
-    message.add_argument("-n", "--null-message", action="count", default=0, help="a message without payload")
-    message.add_argument("-s", "--stdin-file", action="count", default=0, help="all of standard input")
-    message.add_argument("-l", "--stdin-line", action="count", default=0, help="each line of standard input")
-    message.add_argument("-f", "--file", action="append", default=[], help="the contents of this file")
-    parser.add_argument("-q", "--qos", default="0", help="quality of service: 0, 1 or 2 (default: 0)")
-    parser.add_argument("-r", "--retain", action="store_true", help="ask the server to keep the message for the topic")
-    add_connection_options(parser)
-    parser.set_defaults(run=run)
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def main(words: Sequence[str]) -> int:
     """Publish. 0: the server has all of it (at QoS 0: it was sent); 1: it could not be; else the code of CONNACK.
 
     A message that the server refuses is a warning, and the exit code stays 0, as with mosquitto_pub.
     """
-    return run_command(_publish, arguments)
+    return run_tool(words, PubOptions("pub"), OPTIONS, _USAGE, _publish)
 
 
-async def _publish(arguments: argparse.Namespace) -> int:
-    options = read_connection_options(arguments)
-    _check(arguments)
-    payload = await _payload_of(arguments)
+async def _publish(options: PubOptions) -> int:
+    if not options.topics or options.source is None:
+        raise UsageError("Both topic and message must be supplied.")
+    if options.source is PayloadSource.LINES:
+        # Lines may come for days; a single message is better reported lost than late.
+        options.reconnects = True
+        messages = lines()
+    else:
+        messages = _repeated(await payload_of(options), options)
     async with options.connect() as client:
-        count = 0
-        async for one in _lines() if payload is None else _once(payload):
-            count += 1
-            await _publish_one(client, arguments, options.qos, one, count)
+        client.goodbye = options.goodbye()
+        number = 0
+        async for payload in messages:
+            number += 1
+            await _publish_one(client, options, payload, number)
     return EXIT_DONE
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    given = len(arguments.message) + len(arguments.file)
-    given += arguments.null_message + arguments.stdin_file + arguments.stdin_line
-    if given > 1:
-        raise UsageError("Only one type of message can be sent at once.")
-    if given == 0 or arguments.topic is None:
-        raise UsageError("Both topic and message must be supplied.")
+async def _repeated(payload: bytes, options: PubOptions) -> AsyncIterator[bytes]:
+    for number in range(options.repeat_count):
+        if number:
+            await trio.sleep(options.repeat_delay_s)
+        yield payload
+
+
+async def _publish_one(client: Client, options: PubOptions, payload: bytes, number: int) -> None:
+    properties = dict(options.properties.of(PacketType.PUBLISH))
+    topic_alias = properties.pop(PropertyId.TOPIC_ALIAS, None)
     try:
-        check_topic_name(arguments.topic)
-    except PacketError:
-        raise UsageError(f"Invalid publish topic '{arguments.topic}', does it contain '+' or '#'?") from None
-
-
-async def _payload_of(arguments: argparse.Namespace) -> bytes | None:
-    """The one payload; None if there is to be one for each line."""
-    if arguments.stdin_line:
-        return None
-    if arguments.message:
-        return os.fsencode(arguments.message[0])
-    if arguments.file:
-        try:
-            return await trio.to_thread.run_sync(Path(arguments.file[0]).read_bytes)
-        except OSError as error:
-            raise UsageError(f'Unable to open file "{arguments.file[0]}": {error.strerror}') from None
-    if not arguments.stdin_file:
-        return b""
-    parts = [part async for part in _standard_input()]
-    if not parts:
-        raise UsageError("Zero length input.")
-    return b"".join(parts)
-
-
-async def _publish_one(client: Client, arguments: argparse.Namespace, qos: int, payload: bytes, number: int) -> None:
-    try:
-        await client.publish(arguments.topic, payload, qos, arguments.retain)
+        await client.publish(
+            options.topics[0], payload, options.qos, options.retain, topic_alias=topic_alias, properties=properties
+        )
     except PublishRefusedError as error:
-        tell(f"Warning: Publish {number} failed: {error.reason_string or describe(error.reason_code)}.")
-
-
-async def _once(payload: bytes) -> AsyncIterator[bytes]:
-    yield payload
-
-
-async def _lines() -> AsyncIterator[bytes]:
-    """Each line of standard input without its end; the last one need not have an end."""
-    rest = b""
-    async for part in _standard_input():
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            yield line
-    if rest:
-        yield rest
-
-
-async def _standard_input() -> AsyncIterator[bytes]:
-    # The thread is left behind when we are interrupted: nothing wakes a read of a terminal. And so it must not
-    # hold the lock of a buffered file, which the interpreter would wait for at its end.
-    file = sys.stdin.fileno()
-    while part := await trio.to_thread.run_sync(os.read, file, _READ_BYTES, abandon_on_cancel=True):
-        yield part
+        if not options.is_quiet:
+            tell(f"Warning: Publish {number} failed: {error.reason_string or describe(error.reason_code)}.")

@@ -1,6 +1,8 @@
 """An application message as a client receives it, and its properties in both directions."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from noctule._speedups.codec import Publish
 from noctule.protocol import PacketType, PropertyId, PropertyValues, decode_property_block
@@ -35,11 +37,17 @@ class Message:
 
     user_properties: tuple[tuple[str, str], ...] = ()
 
+    #: The packet identifier that it came with; 0 at QoS 0. It says nothing about the message itself.
+    packet_id: int = field(default=0, compare=False)
+
+    #: The properties as they stood in the packet, in their order; what the fields above say, and the Topic Alias.
+    properties: Mapping[PropertyId, Any] = field(default_factory=dict, compare=False, repr=False)
+
 
 def message_of(publish: Publish, topic: str, values: PropertyValues) -> Message:
     """The message that a PUBLISH carries; ``topic`` is its Topic Name, looked up if an alias stood for it."""
     if not values:
-        return Message(topic, publish.payload, publish.qos, publish.retain, publish.dup)
+        return Message(topic, publish.payload, publish.qos, publish.retain, publish.dup, packet_id=publish.packet_id)
     return Message(
         topic,
         publish.payload,
@@ -53,6 +61,8 @@ def message_of(publish: Publish, topic: str, values: PropertyValues) -> Message:
         values.get(PropertyId.CORRELATION_DATA),
         tuple(values.get(PropertyId.SUBSCRIPTION_IDENTIFIER, ())),
         tuple(values.get(PropertyId.USER_PROPERTY, ())),
+        publish.packet_id,
+        values,
     )
 
 

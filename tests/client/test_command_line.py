@@ -229,15 +229,26 @@ def test_sub_times_out(capfd: Any) -> None:
     assert capfd.readouterr() == ("a\n", "Timed out\n")
 
 
-def test_sub_whose_server_goes(capfd: Any) -> None:
+def test_sub_comes_back_to_a_server_that_goes(capfd: Any) -> None:
+    """As mosquitto_sub does: it subscribes again, and goes on."""
+    visits = []
+
     async def script(server: ScriptedServer) -> None:
         await server.packet()
         await server.send(CONNACK)
+        subscribe = await server.packet()
+        assert subscribe[0] == 0x82
+        visits.append(1)
+        await server.send(b"\x90\x03" + subscribe[2:4] + b"\x00")
+        if len(visits) == 1:
+            await server.send(b"\x30\x04\x00\x01ta")
+            return
+        await server.send(b"\x30\x04\x00\x01tb")
         await server.packet()
-        await server.send(b"\x90\x03\x00\x01\x00")
 
-    assert run("sub", "-t", "t", script=script) == 1
-    assert capfd.readouterr() == ("", "Error: the server closed the connection\n")
+    assert run("sub", "-t", "t", "-C", "2", script=script) == 0
+    assert capfd.readouterr() == ("a\nb\n", "")
+    assert len(visits) == 2
 
 
 # Trouble
@@ -286,7 +297,7 @@ def test_a_refusal_is_the_exit_code(
             "Invalid keepalive given, it must be between 5 and 65535 inclusive.",
         ),
         (["pub", "-t", "t", "-m", "x", "-c"], "You must provide a client id if you are using the -c option."),
-        (["sub"], "You must specify a topic to subscribe to."),
+        (["sub"], "You must specify a topic to subscribe to (-t) or unsubscribe from (-U)."),
         (["sub", "-t", "a+"], "Invalid subscription topic 'a+', are all '+' and '#' wildcards correct?"),
         (["sub", "-t", "a", "-C", "0"], 'Invalid message count "0".'),
         (["sub", "-t", "a", "-W", "x"], 'Invalid timeout "x".'),
@@ -317,7 +328,7 @@ def test_nobody_there_is_one_line(command: list[str], capfd: Any) -> None:
 
     port = trio.run(free_port)
     assert main([*command, "-t", "t", "-h", "127.0.0.1", "-p", str(port)]) == 1
-    assert capfd.readouterr() == ("", f"Error: 127.0.0.1:{port} cannot be reached: Connection refused\n")
+    assert capfd.readouterr() == ("", f"Error: mqtt://127.0.0.1:{port} cannot be reached: Connection refused\n")
 
 
 def test_a_password_needs_a_name(capfd: Any) -> None:

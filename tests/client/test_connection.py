@@ -143,15 +143,15 @@ async def test_nobody_listens() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     await listener.aclose()
-    with pytest.raises(UnreachableError, match=rf"^127\.0\.0\.1:{port} cannot be reached: Connection refused$"):
-        async with connect("127.0.0.1", port):
+    with pytest.raises(UnreachableError, match=rf"^mqtt://127\.0\.0\.1:{port} cannot be reached: Connection refused$"):
+        async with connect(f"mqtt://127.0.0.1:{port}"):
             pytest.fail("connected to nobody")
 
 
 @on_mock_clock
 async def test_a_request_that_cannot_be_written_reaches_no_network() -> None:
     with pytest.raises(ValueError, match="control character"):
-        async with connect("127.0.0.1", 1, client_id="a\nb"):
+        async with connect("mqtt://127.0.0.1:1", client_id="a\nb"):
             pytest.fail("connected")
 
 

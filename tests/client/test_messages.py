@@ -15,7 +15,8 @@ from noctule.client import (
     PublishRefusedError,
     UnsupportedByServerError,
 )
-from noctule.client.connection import MESSAGE_BUFFER, OUTPUT_LIMIT_BYTES
+from noctule.client.connection import OUTPUT_LIMIT_BYTES
+from noctule.client.mailbox import MESSAGE_BUFFER
 from noctule.protocol import Connack, ReasonCode, SubscriptionRequest
 
 PINGREQ = b"\xc0\x00"
@@ -211,7 +212,7 @@ async def test_identifiers_go_round_and_spare_those_in_use() -> None:
         with trio.move_on_after(1):
             await client.publish("t", b"", 1)  # 1 stays in use
         await server.packet()
-        client._last_packet_id = 65_534
+        client._session._identifiers.last = 65_534
         for packet_id in (b"\xff\xff", b"\x00\x02"):
             async with beside(client.publish("t", b"", 1)) as outcome:
                 await server.expect(b"\x32\x05\x00\x01t" + packet_id)
