@@ -79,13 +79,15 @@ class Reception:
 
     def _start(self, listener: _Listener) -> None:
         assert self._nursery is not None  # noqa: S101
-        for bound in listener.listening:
-            self._nursery.start_soon(self._accept_from, bound.socket, listener)
+        self._nursery.start_soon(self._accept_from, listener)
 
-    async def _accept_from(self, bound: socket.socket, listener: _Listener) -> None:
+    async def _accept_from(self, listener: _Listener) -> None:
+        """Accept from every socket of a listener, by the rules that it has now, until its scope is cancelled."""
         assert self._accept is not None  # noqa: S101
         with listener.scope:
-            await self._accept(bound, listener.entrance)
+            async with trio.open_nursery() as nursery:
+                for bound in listener.listening:
+                    nursery.start_soon(self._accept, bound.socket, listener.entrance)
 
     async def prepare(self, listeners: Iterable[ListenerSettings]) -> Changes:
         """Open what is new and read what has changed; ListenError where that cannot be, and then nothing is open that
