@@ -15,7 +15,8 @@ class Client:
     #: Who it is. Before it is authenticated: who it says that it is, which nobody has checked. None: anonymous.
     user_name: str | None
 
-    #: The other side's address without port; empty where it has none.
+    #: The other side's address without port; empty where it has none. Of a session that was kept across a restart,
+    #: until its client is back, address, peer and listener are empty and the version is 0: nobody knows them any more.
     address: str
 
     #: Address and port, for the log.

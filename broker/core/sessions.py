@@ -88,6 +88,18 @@ class Sessions:
                 self._router.subscribe(session, topic_filter, qos, options, identifier, share_name)
         journal.put_session(session.store_id, session.client_id, session.owner, session.expiry_interval_s, None)
 
+    def keep_clocks(self, session: Session, *, has_end: bool, has_will: bool) -> None:
+        """Have the journal know when a session without connection ends, and when its Will is due."""
+        journal = self._plane.journal
+        if journal is None:
+            return
+        if has_end:
+            journal.put_session(
+                session.store_id, session.client_id, session.owner, session.expiry_interval_s, session.ends_at
+            )
+        if has_will:
+            self._keep_will(session, session.will_due_at)
+
     def arm_will(self, session: Session, will: Will | None) -> None:
         """The Will of the connection that the session has now [MQTT-3.1.2-7]."""
         session.will = will
@@ -131,12 +143,8 @@ class Sessions:
             return
         session.ends_at = float("inf") if session.expiry_interval_s == NEVER else now + session.expiry_interval_s
         session.will_due_at = now + will.will_delay_interval_s if will is not None else float("inf")
-        journal = self._plane.journal
-        if journal is not None and session.store_id:
-            journal.put_session(
-                session.store_id, session.client_id, session.owner, session.expiry_interval_s, session.ends_at
-            )
-            self._keep_will(session, session.will_due_at)
+        if session.store_id:
+            self.keep_clocks(session, has_end=True, has_will=True)
         self.look_at(session)
 
     def look_at(self, session: Session) -> None:

@@ -56,8 +56,12 @@ class Rejudging:
             self._turns.begin_turn()
             session.access = access
             self._means.state.router.access_changed()
-            drop_what_is_not_allowed(self._means, session)
+            if session.client.listener:
+                drop_what_is_not_allowed(self._means, session)
+            # Of a session that was kept nobody knows where its client came from, and a rule may be about that.
             self._turns.end_turn()
+            if isinstance(access, AskedAccess):
+                await self._ask_again(session, access)
         except Exception:  # it must not end the tasks of the other sessions
             self._means.state.logger.exception("An error of the broker's while rules are loaded again")
         finally:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from noctule._speedups.message import Message
 from noctule._speedups.session import Session
+from noctule.core.clients import Client
 from noctule.core.sessions import NEVER
 from noctule.core.state import State
 from noctule.protocol.connect import Will
@@ -62,10 +63,11 @@ class _Restoring:
                 self._put(operation)
             except (KeyError, ValueError) as error:
                 self._restored.problems.append(f"left out {type(operation).__name__} of {_key(operation)}: {error}")
-        self._start_clocks()
         journal = self._state.plane.journal
         if journal is not None:
             journal.start_after(max(self._messages, default=0), max(self._sessions, default=0), self._last_position)
+        self._start_clocks()
+        if journal is not None:
             for message in self._messages.values():
                 journal.drop_unreferred(message)
         return self._restored
@@ -127,6 +129,8 @@ class _Restoring:
                     operation.properties,
                 )
                 self._wills_due[operation.session_id] = operation.due_at
+                # Its rules are asked for again by this, before the Will is due. Where it came from is not known.
+                session.client = Client(session.client_id, operation.user_name, "", "", "", 0)
             case _:
                 raise ValueError("not what a store restores")
 
@@ -149,10 +153,18 @@ class _Restoring:
             else:
                 session.ends_at = float("inf") if interval_s == NEVER else now + interval_s
             session.will_due_at = float("inf")
+            due_at = None
             if session.will is not None:
                 due_at = self._wills_due[session.store_id]
                 delay_s = session.will.will_delay_interval_s
                 session.will_due_at = now + delay_s if due_at is None else due_at - self._ahead_s
+            if ends_at is None or due_at is None:
+                # That its time runs from here is kept, or it would begin anew at each restart.
+                self._state.sessions.keep_clocks(
+                    session,
+                    has_end=ends_at is None and interval_s != NEVER,
+                    has_will=due_at is None and session.will is not None,
+                )
             first = min(session.ends_at, session.will_due_at)
             if first != float("inf"):
                 self._state.plane.deadlines.schedule(session, max(first, now))

@@ -7,6 +7,7 @@ from handlers.direct_links import V5, DirectBroker, DirectClient
 from noctule._speedups.journal import Journal
 from noctule._speedups.link import CLOSED
 from noctule.config.settings import Settings
+from noctule.hooks.table import HookTable
 from noctule.protocol import Connect, ProtocolVersion, decode_connack, encode_connect
 from noctule.storage import operations as kept
 from noctule.storage.operations import Operation
@@ -56,10 +57,11 @@ class KeptBroker(DirectBroker):
         settings: Settings | None = None,
         *,
         ahead_s: float = AHEAD_S,
+        hooks: HookTable | None = None,
         waiting_max_bytes: int = 1 << 26,
         **limits: Any,
     ) -> None:
-        super().__init__(settings, **limits)
+        super().__init__(settings, hooks, **limits)
         self.wakes = 0
         self.journal = Journal(KINDS, self._woken, waiting_max_bytes)
         self.journal.wall_clock_ahead_s = ahead_s
@@ -122,7 +124,9 @@ class KeptBroker(DirectBroker):
 
     # --- what is left ---
 
-    def crash(self, extra: Iterable[Operation] = (), *, ahead_s: float | None = None) -> Self:
+    def crash(
+        self, extra: Iterable[Operation] = (), *, ahead_s: float | None = None, hooks: HookTable | None = None
+    ) -> Self:
         """Another broker with what is on the disk, and ``extra``, as if that had just been written too."""
         left = Model()
         left.rows = dict(self.disk.rows)
@@ -130,7 +134,7 @@ class KeptBroker(DirectBroker):
         left.restart()
         settings, limits = self._settings, self._limits
         ahead_s = self.journal.wall_clock_ahead_s if ahead_s is None else ahead_s
-        return type(self)(left.rows.values(), settings, ahead_s=ahead_s, **limits)
+        return type(self)(left.rows.values(), settings, ahead_s=ahead_s, hooks=hooks, **limits)
 
     def rows(self, kind: type) -> list[Any]:
         """The rows of a table that are on the disk."""

@@ -4,11 +4,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+import trio
 from handlers.direct_links import V3_1_1, V5, DirectClient
 from handlers.kept_links import KeptBroker, is_over, types_sent
 from noctule._speedups.codec import decode_publish, encode_publish
+from noctule.api import hookimpl
 from noctule.config.settings import Durability, ListenerSettings, Settings
+from noctule.core.access import Action
+from noctule.core.clients import Client
 from noctule.core.origin import Origin
+from noctule.handlers.rejudging import Rejudging
+from noctule.hooks.answers import Allow, Deny
+from noctule.hooks.table import HookTable, Plugin, make_table
 from noctule.protocol import Connect, SubscriptionRequest, decode_connack, encode_connect
 from noctule.protocol.connect import Will
 from noctule.protocol.subscribe import Subscribe, encode_subscribe
@@ -708,6 +715,77 @@ def test_a_will_whose_time_came_while_the_broker_was_down() -> None:
     again.advance(0.1)
     again.commit_all()
     assert watcher.payloads() == [b"gone"]
+
+
+class Rules:
+    """Lets ``good`` publish, and nobody else."""
+
+    def publish_rights(self, topic: bytes) -> int:
+        return 0
+
+    def may_receive(self, topic: bytes) -> bool:
+        return True
+
+    def subscribe_qos_max(self, topic_filter: str, share_name: str | None) -> int | None:
+        return None
+
+    def rule_of(self, action: object, topic: str) -> str:
+        return "none"
+
+
+class JudgingPlugin:
+    """Knows the rules by the user's name, and where to ask for them or for single answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[Client] = []
+
+    @hookimpl
+    async def load_access(self, client: Client) -> Rules | None:
+        self.asked.append(client)
+        return Rules() if client.user_name == "bad" else None
+
+
+class AskedPlugin:
+    @hookimpl
+    async def authorize(self, client: Client, action: Action, topic: str) -> Allow | Deny:
+        return Deny("bad") if client.user_name == "bad" else Allow()
+
+
+class NoTurns:
+    def begin_turn(self) -> None: ...
+
+    def end_turn(self) -> None: ...
+
+
+@pytest.mark.parametrize("plugin", [JudgingPlugin, AskedPlugin])
+@pytest.mark.parametrize("user_name", ["bad", "good"])
+def test_the_will_of_a_session_that_was_kept_is_judged_before_it_is_published(plugin: type, user_name: str) -> None:
+    broker = KeptBroker()
+    offline(broker, "watcher", "will")
+    broker.durable("c", will=_will(5), user_name=user_name)
+    hooks = make_table([Plugin("test", plugin())])
+    if plugin is JudgingPlugin and user_name == "good":
+        hooks = HookTable()  # whom no plugin has rules for may do nothing, where any has
+    again = broker.crash(hooks=hooks)
+    sessions = list(again.state.sessions)
+    trio.run(Rejudging(again.dispatcher.means, NoTurns()).judge_again, sessions)
+    assert len(again.state.router.subscriptions_of(again.state.sessions.find("watcher"))) == 1  # type: ignore[arg-type]
+    again.advance(6)
+    session = again.state.sessions.find("watcher")
+    assert session is not None
+    assert len(session.kept_state()[0]) == (user_name == "good")
+
+
+def test_the_time_of_a_session_that_was_connected_runs_from_the_first_restart() -> None:
+    broker = KeptBroker()
+    broker.durable("c", session_expiry_interval_s=60, will=_will(30))
+    for _ in range(7):
+        broker.advance(10)
+        again = broker.crash(ahead_s=broker.journal.wall_clock_ahead_s + 10)
+        again.advance(0)
+        again.commit_all()
+        broker = again
+    assert broker.state.sessions.find("c") is None
 
 
 def test_after_disconnect_there_is_no_will() -> None:
