@@ -176,11 +176,7 @@ class Keeping:
     def _unstall(self) -> None:
         """Let those go on who had to wait until less waits for the store."""
         for link in self._state.plane.take_stalled():
-            try:
-                link.unstall()
-            except Exception:
-                _LOGGER.exception("An error of the broker's; it closes the connection of %s", link.peer)
-                link.lose("an error of the broker's")
+            _guard(link, link.unstall)
 
     def _room_has_changed(self) -> None:
         """There is room again, or little is left."""
@@ -189,7 +185,7 @@ class Keeping:
             return
         _LOGGER.warning("There is room in the store again; messages of QoS 1 and 2 are accepted.")
         for link in list(self._state.links):
-            link.output_sent()  # what could not be begun goes out now
+            _guard(link, link.output_sent)  # what could not be begun goes out now
 
     def refused(self, tickets: Sequence[int], error: StoreFullError) -> None:
         """There is no room: what was refused is tried again later, together with all that comes until then."""
@@ -243,3 +239,12 @@ class Keeping:
         self._is_finishing = True
         if not await self._committer.finish(timeout_s):
             _LOGGER.error("The store did not finish in %g s; what was not acknowledged may be lost.", timeout_s)
+
+
+def _guard(link: Link, call: Callable[[], object]) -> None:
+    """Call it; an error of ours ends that connection and no other."""
+    try:
+        call()
+    except Exception:
+        _LOGGER.exception("An error of the broker's; it closes the connection of %s", link.peer)
+        link.lose("an error of the broker's")

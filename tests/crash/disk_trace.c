@@ -1,8 +1,9 @@
 /* A library to preload: writes down what a process does to the files of one directory, and can make it fail.
  *
  * DISK_TRACE_DIRECTORY: whose files. DISK_TRACE_LOG: where to write; records as `tests/crash/disk.py` reads them.
- * Or disk_trace_start, with what is to fail: "KIND INDEX ERRNO", the write ("write") or sync ("sync") of this number,
- * from 0, with ERRNO; and with how many bytes the files may grow until every further growth fails (ENOSPC), -1: any.
+ * Or disk_trace_start. What is to fail is in DISK_TRACE_FAIL or its argument: "KIND INDEX ERRNO", the write ("write") or
+ * sync ("sync") of this number, from 0, with ERRNO. DISK_TRACE_ROOM, or its argument, is how many bytes the files may
+ * grow until every further growth fails (ENOSPC), -1: any.
  *
  * SQLite's index of the log (-shm) is shared memory that is made anew after a crash: it is left out. So is the file
  * "acked", whose writes are only noted: the process tells the tests with it how far it has come.
@@ -96,8 +97,9 @@ void disk_trace_start(const char *where, const char *log_path, const char *fail,
 __attribute__((constructor)) static void begin(void)
 {
     const char *where = getenv("DISK_TRACE_DIRECTORY"), *log_path = getenv("DISK_TRACE_LOG");
+    const char *fail = getenv("DISK_TRACE_FAIL"), *bytes = getenv("DISK_TRACE_ROOM");
     if (where && log_path)
-        disk_trace_start(where, log_path, "", -1);
+        disk_trace_start(where, log_path, fail ? fail : "", bytes ? atoll(bytes) : -1);
 }
 
 /* The name within the directory, "." for itself; NULL: it is not one of ours. */

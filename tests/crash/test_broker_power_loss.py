@@ -4,6 +4,7 @@ Each acknowledgement is noted with how much the process had done to its disk by 
 """
 
 import socket
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -35,6 +36,7 @@ class BlockingClient:
 
     def __init__(self, broker: BrokerProcess) -> None:
         self._socket: socket.socket = broker.open_socket()
+        weakref.finalize(self, self._socket.close)
         self._scanner = FrameScanner()
 
     def ask(self, packet: bytes) -> tuple[int, bytes]:

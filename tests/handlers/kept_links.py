@@ -67,8 +67,9 @@ class KeptBroker(DirectBroker):
         self.journal.wall_clock_ahead_s = ahead_s
         self.state.plane.journal = self.journal
         self.disk = Model()
-        self.disk.apply(in_order(rows))
-        self.restored = restore(in_order(rows), self.state, ahead_s)
+        found = in_order(rows)
+        self.disk.apply(found)
+        self.restored = restore(found, self.state, ahead_s)
         self._settings = settings
         self._limits = limits
 
