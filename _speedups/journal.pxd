@@ -7,8 +7,9 @@ from noctule._speedups.message cimport Message
 
 cdef enum JournalState:
     JOURNAL_OPEN = 0
-    JOURNAL_FULL = 1        # there is no room: nothing more is put until there is
-    JOURNAL_FAILED = 2      # nothing is kept any more
+    JOURNAL_LOW = 1         # little room is left: no messages are taken in, and those there are go out
+    JOURNAL_FULL = 2        # there is no room: nothing more is put until there is
+    JOURNAL_FAILED = 3      # nothing is kept any more
 
 cdef class Journal:
     cdef list _operations               # of the batch that is being collected
@@ -50,6 +51,10 @@ cdef inline bint has_failed(Journal journal) noexcept:
 
 cdef inline bint is_usable(Journal journal) noexcept:
     """Whether what must be kept can be."""
+    return journal._state <= JOURNAL_LOW
+
+cdef inline bint takes_messages(Journal journal) noexcept:
+    """Whether messages that must be kept are taken in."""
     return journal._state == JOURNAL_OPEN
 
 cdef inline bint is_heavy(Journal journal) noexcept:

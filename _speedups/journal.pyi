@@ -31,6 +31,9 @@ class Journal:
     def is_usable(self) -> bool:
         """Whether what must be kept can be: there is room, and the store has not failed."""
     @property
+    def takes_messages(self) -> bool:
+        """Whether messages that must be kept are taken in: not where little room is left either."""
+    @property
     def has_failed(self) -> bool:
         """Whether nothing is kept any more."""
     def take(self) -> tuple[int, list[Any], bool]:
@@ -38,7 +41,7 @@ class Journal:
     def commit_done(self, ticket: int) -> None:
         """Everything up to this batch is kept. The caller lets go what was held (``Plane.let_go``)."""
     def run_short(self) -> None:
-        """There is little room left: nothing more is to be put until a batch has been kept."""
+        """There is little room left: no messages are to be taken in until a batch has been kept."""
     def put_back(self, operations: list[Any], must_sync: bool) -> None:
         """There is no room for a batch that was taken: it is part of the one that is being collected now."""
     def fail(self) -> None:

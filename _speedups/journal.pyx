@@ -56,7 +56,12 @@ cdef class Journal:
 
     @property
     def is_usable(self):
-        """Whether what must be kept can be: there is room enough, and the store has not failed."""
+        """Whether what must be kept can be: there is room, and the store has not failed."""
+        return self._state <= JOURNAL_LOW
+
+    @property
+    def takes_messages(self):
+        """Whether messages that must be kept are taken in: not where little room is left either."""
         return self._state == JOURNAL_OPEN
 
     @property
@@ -80,13 +85,13 @@ cdef class Journal:
         """Everything up to this batch is kept. The caller lets go what was held (``Plane.let_go``)."""
         self.committed = ticket
         self._taken_bytes = 0
-        if self._state == JOURNAL_FULL:
+        if self._state != JOURNAL_FAILED:
             self._state = JOURNAL_OPEN
 
     def run_short(self):
-        """There is little room left: nothing more is to be put until a batch has been kept."""
+        """There is little room left: no messages are to be taken in until a batch has been kept."""
         if self._state == JOURNAL_OPEN:
-            self._state = JOURNAL_FULL
+            self._state = JOURNAL_LOW
 
     def put_back(self, list operations not None, bint must_sync):
         """There is no room for a batch that was taken: it is part of the one that is being collected now."""

@@ -30,7 +30,7 @@ from noctule._speedups.codec cimport (
     Frame, FrameResult, Layout, PublishFields, check_topic_name, read_ack, read_publish, scan_frame, write_ack,
 )
 from noctule._speedups.message cimport Message, is_expired, message_of
-from noctule._speedups.journal cimport has_failed, is_heavy, is_usable
+from noctule._speedups.journal cimport has_failed, is_heavy, takes_messages
 from noctule._speedups.outlet cimport Outlet, refuse_while_deciding, sendable
 from noctule._speedups.router cimport Route, Router, is_current
 from noctule._speedups.session cimport (
@@ -557,18 +557,12 @@ cdef class Link(Outlet):
         """Take a message that is allowed: publish it, or at QoS 2 hold it. ``message``: in place of what was received."""
         cdef Fault fault
         cdef int targets
-        if fields.qos and self.plane.journal is not None and not is_usable(self.plane.journal) and (
+        if fields.qos and self.plane.journal is not None and not takes_messages(self.plane.journal) and (
                 fields.qos == 1 or find_flight(&self.session.received, fields.packet_id) == NULL):
             return self._cannot_keep(fields)
         if fields.qos == 2:
             if find_flight(&self.session.received, fields.packet_id) == NULL:
-                if self.session.received.count >= 2 * self.session.receive_maximum:
-                    _fault(&fault, RECEIVE_MAXIMUM_EXCEEDED, b"more unreleased QoS 2 messages than the Receive Maximum",
-                           b"MQTT-3.3.4-7")
-                    return self._refuse(&fault)
-                if self.session.received_bytes > 2 * self.plane.queue_max_bytes:
-                    _fault(&fault, QUOTA_EXCEEDED, b"more bytes of unreleased QoS 2 messages than a session may hold",
-                           b"")
+                if not self._may_hold_more(&fault):
                     return self._refuse(&fault)
                 # Delivered when it is released; until then the identifier stands for it [MQTT-4.3.3-10].
                 if message is None:
@@ -581,6 +575,17 @@ cdef class Link(Outlet):
         if fields.qos == 1:
             return self._acknowledge(PUBACK, fields.packet_id, 0 if targets else NO_MATCHING_SUBSCRIBERS)
         return 1
+
+    cdef bint _may_hold_more(self, Fault *fault) noexcept:
+        """Whether the session may hold another QoS 2 message; the fault where it may not."""
+        if self.session.received.count >= 2 * self.session.receive_maximum:
+            _fault(fault, RECEIVE_MAXIMUM_EXCEEDED, b"more unreleased QoS 2 messages than the Receive Maximum",
+                   b"MQTT-3.3.4-7")
+            return False
+        if self.session.received_bytes > 2 * self.plane.queue_max_bytes:
+            _fault(fault, QUOTA_EXCEEDED, b"more bytes of unreleased QoS 2 messages than a session may hold", b"")
+            return False
+        return True
 
     cdef int _cannot_keep(self, PublishFields *fields) except -1:
         """There is no room, or the store has failed: what would have to be acknowledged is refused."""
@@ -671,6 +676,7 @@ cdef class Link(Outlet):
 
     cdef int _denied(self, PublishFields *fields, Message message) except -1:
         """The session may not publish this: it goes nowhere, and its publisher is told where that can be [MQTT-3.3.5-2]."""
+        cdef Fault fault
         self.plane.counters.dropped_denied += 1
         if self.plane.message_dropped is not None and message is None:
             message = message_of(fields, self.plane.now)
@@ -688,6 +694,8 @@ cdef class Link(Outlet):
         if fields.qos == 2:
             if self.layout == LAYOUT_3 and find_flight(&self.session.received, fields.packet_id) == NULL:
                 # Below version 5 the flow cannot be refused: it runs its course, and PUBREL finds the same answer.
+                if not self._may_hold_more(&fault):
+                    return self._refuse(&fault)
                 self.session.hold(fields.packet_id, message if message is not None else message_of(fields, self.plane.now))
             return self._acknowledge(PUBREC, fields.packet_id, NOT_AUTHORIZED)
         return 1

@@ -131,6 +131,9 @@ class Keeping:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._committer.run)
+                self._look_at_room()
+                if not self.journal.takes_messages:
+                    self._log_room()
                 while True:
                     await self._wake.wait()
                     self._wake = trio.Event()
@@ -158,16 +161,17 @@ class Keeping:
             self._is_done.set()
             return
         self._batch = []
-        was_usable = self.journal.is_usable
+        was_usable, took_messages = self.journal.is_usable, self.journal.takes_messages
         self.journal.commit_done(self._ticket)
-        if self._store.is_low:
-            self.journal.run_short()
-            self._try_later()
+        self._look_at_room()
         self._turns.begin_turn()
         self._state.plane.let_go()
         self._unstall()
-        if self.journal.is_usable is not was_usable:
-            self._room_has_changed()
+        if self.journal.takes_messages is not took_messages:
+            self._log_room()
+        if not was_usable:
+            for link in list(self._state.links):
+                _guard(link, link.output_sent)  # what could not be begun goes out now
         self._turns.end_turn()
         self._hand_over()
         if not self.is_committing:
@@ -178,19 +182,23 @@ class Keeping:
         for link in self._state.plane.take_stalled():
             _guard(link, link.unstall)
 
-    def _room_has_changed(self) -> None:
+    def _look_at_room(self) -> None:
+        """Take no messages in while little room is left."""
+        if self._store.is_low:
+            self.journal.run_short()
+            self._try_later()
+
+    def _log_room(self) -> None:
         """There is room again, or little is left."""
-        if not self.journal.is_usable:
+        if self.journal.takes_messages:
+            _LOGGER.warning("There is room in the store again; messages of QoS 1 and 2 are accepted.")
+        else:
             _LOGGER.error("Room runs short in the store: messages of QoS 1 and 2 are refused until there is more.")
-            return
-        _LOGGER.warning("There is room in the store again; messages of QoS 1 and 2 are accepted.")
-        for link in list(self._state.links):
-            _guard(link, link.output_sent)  # what could not be begun goes out now
 
     def refused(self, tickets: Sequence[int], error: StoreFullError) -> None:
         """There is no room: what was refused is tried again later, together with all that comes until then."""
         del tickets
-        if self.journal.is_usable:
+        if self.journal.takes_messages:
             _LOGGER.error("%s: messages of QoS 1 and 2 are refused until there is room.", error)
         self.journal.put_back(self._batch, self._must_sync)
         self._batch = []
@@ -206,7 +214,7 @@ class Keeping:
     async def _try_again(self) -> None:
         await trio.sleep(_FULL_RETRY_S)
         self._will_try = False
-        if not self.is_committing and not self.journal.is_usable:
+        if not self.is_committing and not self.journal.takes_messages:
             self._hand_over(even_nothing=True)
 
     def failed(self, error: StoreError) -> None:

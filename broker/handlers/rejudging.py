@@ -56,9 +56,9 @@ class Rejudging:
             self._turns.begin_turn()
             session.access = access
             self._means.state.router.access_changed()
+            # Of a session that was kept nobody knows where its client came from, and a rule may be about that.
             if session.client.listener:
                 drop_what_is_not_allowed(self._means, session)
-            # Of a session that was kept nobody knows where its client came from, and a rule may be about that.
             self._turns.end_turn()
             if isinstance(access, AskedAccess):
                 await self._ask_again(session, access)

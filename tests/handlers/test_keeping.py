@@ -525,17 +525,19 @@ def test_a_repeated_message_of_qos_2_is_not_refused_without_room() -> None:
 
 
 def test_short_of_room_what_makes_room_is_kept() -> None:
-    broker = KeptBroker()
+    broker = KeptBroker(inflight_max=1)
     client = subscribed(broker, "c", "t")
     publisher = broker.connect("p").publish("t", b"", 1)
+    publisher.publish("t", b"", 2, 3).ack(PUBREL, 3)
     broker.commit_all()
     assert types_sent(client) == [PUBLISH]
+    assert len(publisher.received()) == 3
     broker.journal.run_short()
-    ((_, ack), (_, refusal)) = publisher.publish("t", b"", 1, 2).received()
-    assert (ack, refusal) == (b"\x00\x01", b"\x00\x02\x97")
+    assert [body for _, body in publisher.publish("t", b"", 1, 2).received()] == [b"\x00\x02\x97"]
     client.ack(PUBACK, 1)
-    assert broker.commit().kinds == ["DropQueued", "DropMessage"]
-    assert broker.journal.is_usable
+    assert broker.commit().kinds == ["DropQueued", "DropMessage", "PutQueued"]
+    assert types_sent(client) == [PUBLISH], "what goes out makes room"
+    assert broker.journal.takes_messages
 
 
 # --- a store that has failed -------------------------------------------------------------
@@ -669,6 +671,19 @@ def test_a_publisher_who_is_sent_messages_all_the_time_goes_on() -> None:
         other.publish("in", b"", 2, number).ack(PUBREL, number)
         broker.end_commit(batch)
     assert not client.link.is_stalled
+
+
+def test_what_may_not_be_published_is_not_held_without_limit() -> None:
+    """Below version 5 QoS 2 runs its course where it is refused too, and what is held is kept."""
+    broker = KeptBroker(receive_maximum=5)
+    client = broker.durable("c", V3_1_1)
+    session = broker.state.sessions.find("c")
+    assert session is not None
+    session.access = Rules()
+    for number in range(1, 11):
+        assert not is_over(client.publish("t", b"", 2, number))
+    assert is_over(client.publish("t", b"", 2, 11))
+    assert session.unreleased == 10
 
 
 def test_a_link_that_is_not_read_is_not_silent() -> None:

@@ -157,15 +157,31 @@ def test_little_room_is_noticed_and_its_end_too_though_nobody_publishes() -> Non
             it.store.is_low = True
             publisher.publish("t", b"", 2, 1).ack(6, 1)
             await it.idle()
-            await it.until(lambda: not it.keeping.journal.is_usable)
+            await it.until(lambda: not it.keeping.journal.takes_messages)
             publisher.received()
             assert [first >> 4 for first, _ in client.received()] == [3]
+            await it.durable("another", V5, "u")  # who comes in takes little room
             assert [body for _, body in publisher.publish("t", b"", 1, 2).received()] == [b"\0\2\x97"]
             it.store.is_low = False
-            await it.until(lambda: it.keeping.journal.is_usable)
+            await it.until(lambda: it.keeping.journal.takes_messages)
             publisher.publish("t", b"", 1, 3)
             await it.idle()
             assert [body for _, body in publisher.received()] == [b"\0\3"]
+
+    run(test)
+
+
+def test_a_broker_that_starts_with_little_room_takes_no_messages_in() -> None:
+    async def test() -> None:
+        store = ScriptedStore()
+        store.is_low = True
+        async with kept(store) as it:
+            await trio.testing.wait_all_tasks_blocked()
+            client = it.broker.connect("c")
+            assert [body for _, body in client.publish("t", b"", 1, 2).received()] == [b"\0\2\x97"]
+            store.is_low = False
+            await it.until(lambda: it.keeping.journal.takes_messages)
+            assert [body for _, body in client.publish("t", b"", 1, 3).received()] == [b"\0\3\x10"]
 
     run(test)
 

@@ -87,9 +87,10 @@ def test_what_is_put_back_comes_first(journal: Journal, wakes: Wakes) -> None:
 
 def test_little_room_lasts_until_a_batch_is_kept(journal: Journal) -> None:
     journal.run_short()
-    assert not journal.is_usable
-    journal.commit_done(journal.take()[0])
     assert journal.is_usable
+    assert not journal.takes_messages
+    journal.commit_done(journal.take()[0])
+    assert journal.takes_messages
 
 
 def test_after_a_failure_nothing_is_collected(journal: Journal, wakes: Wakes) -> None:
