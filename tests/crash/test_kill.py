@@ -33,6 +33,11 @@ class Load:
 
     def __init__(self, data: Path, chance: Random, *arguments: str) -> None:
         self._data = data
+        # Nothing may be lost by a queue's limits: who is slow, or seldom there, has much to catch up with.
+        self._config = data.with_name("noctule.toml")
+        self._config.write_text(
+            "allow_anonymous = true\n[limits]\nmax_queued_messages = 1_000_000\nmax_queued_bytes = 268_435_456\n"
+        )
         self._chance = chance
         self._arguments = arguments
         self.publishers = [Publisher(f"p{number}", chance) for number in range(2)] + [TakenOver("taken", chance)]
@@ -49,7 +54,9 @@ class Load:
 
     def start(self) -> BrokerProcess:
         """The broker, once more, on the same directory."""
-        return BrokerProcess("--data", str(self._data), *self._arguments).wait_until_listening()
+        return BrokerProcess(
+            "-c", str(self._config), "--data", str(self._data), *self._arguments
+        ).wait_until_listening()
 
     async def settle_in(self) -> None:
         """Before the first kill everybody who receives has subscribed."""
@@ -105,11 +112,11 @@ class Load:
                 publisher.is_finishing = True
             self.changing.is_finishing = True
             self.slow.pause_s = 0.0
-            with trio.move_on_after(DEADLINE_S):
+            with trio.move_on_after(DEADLINE_S) as scope:
                 async with trio.open_nursery() as nursery:
                     for client in self.everybody:
                         nursery.start_soon(client.run, broker.port)
-                    await until(lambda: not any(one.in_flight for one in self.publishers) and not self.missing())
+                    await self._until_all_is_there(scope)
                     nursery.start_soon(self.check_changing, broker.port)
                     await trio.sleep(0.3)  # what comes too much has its time
                     nursery.cancel_scope.cancel()
@@ -122,6 +129,17 @@ class Load:
         assert not self.twice(), self.twice()
         for client in self.everybody:
             assert not client.faults, client.faults
+
+    async def _until_all_is_there(self, scope: trio.CancelScope) -> None:
+        """Wait as long as anything comes."""
+        seen = -1
+        while any(one.in_flight for one in self.publishers) or self.missing():
+            receivers = (self.steady, self.slow, self.seldom, *self.members)
+            count = sum(counts.total() for one in receivers for counts in one.received.values())
+            if count != seen:
+                seen = count
+                scope.deadline = trio.current_time() + DEADLINE_S
+            await trio.sleep(0.1)
 
     async def check_changing(self, port: int) -> None:
         """Its subscriptions are those that were acknowledged."""
