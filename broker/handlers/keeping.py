@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -227,10 +228,14 @@ class Keeping:
         self._unstall()
         for link in self._state.plane.take_held_back():
             if isinstance(link, Link) and link.state < ENDING:
-                link.forget_held_back()
-                packet = last_packet(link, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "the store has failed")
-                end_connection(self._state, link, packet, reason="the store has failed")
+                _guard(link, partial(self._end_unkept, link))
         self._turns.end_turn()
+
+    def _end_unkept(self, link: Link) -> None:
+        """What it waits for will never be kept: tell the client, as far as that can be done."""
+        link.forget_held_back()
+        packet = last_packet(link, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "the store has failed")
+        end_connection(self._state, link, packet, reason="the store has failed")
 
     async def finish(self, timeout_s: float) -> None:
         """Commit what is left and close the store."""

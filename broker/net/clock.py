@@ -23,8 +23,18 @@ class Clock:
 
     def end_turn(self) -> None:
         """Send what the turn has written, and wait no longer than for the deadlines that it has set."""
-        self._state.plane.flush()
+        self._flush()
         self.reconsider()
+
+    def _flush(self) -> None:
+        """Send; an error with one connection is logged, and what stands behind it is sent too."""
+        while True:
+            try:
+                self._state.plane.flush()
+            except Exception:
+                _logger.exception("An error of the broker's while sending")
+            else:
+                return
 
     def reconsider(self) -> None:
         """Wake up in time if there is an earlier deadline now."""
@@ -46,4 +56,4 @@ class Clock:
                     self._dispatcher.deadline(item)
                 except Exception:
                     _logger.exception("An error of the broker's at the deadline of %r", item)
-            plane.flush()
+            self._flush()

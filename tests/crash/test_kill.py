@@ -180,6 +180,19 @@ class Load:
         return found
 
 
+def test_what_is_lost_is_found(tmp_path: Path) -> None:
+    """At ``memory`` everything is: a check that finds nothing there would find nothing anywhere."""
+    load = Load(tmp_path / "data", Random(SEED), "--durability", "memory")
+
+    async def run() -> None:
+        await load.settle_in()
+        for _ in range(2):
+            await load.round()
+
+    with pytest.raises(AssertionError, match=r"after 1 kills|its session is gone"):
+        trio.run(run)
+
+
 @pytest.mark.timeout(0 if IS_LONG else 120)
 @pytest.mark.parametrize("carrier", ["reactor", "streams"] if IS_LONG else ["reactor"])
 def test_nothing_acknowledged_is_lost_when_the_broker_is_killed(tmp_path: Path, carrier: str) -> None:

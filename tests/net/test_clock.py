@@ -88,3 +88,23 @@ def test_nothing_to_wait_for() -> None:
         assert [one for _, one in dispatcher.due] == [item]
 
     run_mocked(main)
+
+
+def test_an_error_while_sending_is_logged_and_the_rest_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+    class FailingPlane:
+        """Fails twice, and has sent everything then."""
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def flush(self) -> None:
+            self.calls += 1
+            if self.calls < 3:
+                raise RuntimeError("a bug")
+
+    state, _, clock = made()
+    plane = FailingPlane()
+    state.plane = plane  # type: ignore[assignment]
+    clock.end_turn()
+    assert plane.calls == 3
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
