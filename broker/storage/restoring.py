@@ -9,10 +9,14 @@ from noctule.core.clients import Client
 from noctule.core.sessions import NEVER
 from noctule.core.state import State
 from noctule.protocol.connect import Will
+from noctule.protocol.errors import PacketError
 from noctule.storage import operations as kept
 
 #: How many operations are read between two calls of ``progress``.
 PROGRESS_OPERATIONS = 50_000
+
+#: Rows that are named where they could not be put back; the rest is counted.
+PROBLEMS_NAMED = 50
 
 
 @dataclass(slots=True)
@@ -56,13 +60,18 @@ class _Restoring:
         self._restored = Restored()
 
     def run(self, operations: Iterable[kept.Operation], progress: Callable[[int], object] | None) -> Restored:
+        left_out = 0
         for count, operation in enumerate(operations, 1):
             if progress is not None and count % PROGRESS_OPERATIONS == 0:
                 progress(count)
             try:
                 self._put(operation)
-            except (KeyError, ValueError) as error:
-                self._restored.problems.append(f"left out {type(operation).__name__} of {_key(operation)}: {error}")
+            except (KeyError, ValueError, TypeError, OverflowError, PacketError) as error:
+                left_out += 1
+                if left_out <= PROBLEMS_NAMED:
+                    self._restored.problems.append(f"left out {type(operation).__name__} of {_key(operation)}: {error}")
+        if left_out > PROBLEMS_NAMED:
+            self._restored.problems.append(f"left out {left_out - PROBLEMS_NAMED} rows more")
         journal = self._state.plane.journal
         if journal is not None:
             journal.start_after(max(self._messages, default=0), max(self._sessions, default=0), self._last_position)
