@@ -86,6 +86,8 @@ def test_rows_are_put_back(state: State) -> None:
         (PutQueued(1, 1, 1, 0, 0, 0, False, b"", b""), "no message of a session's queue"),
         (PutQueued(1, 1, 1, 1, 0, 4, False, b"", b""), "the packet identifier 4 cannot be in flight"),
         (PutQueued(1, 1, 0, 2, 0, 0, True, b"", b""), "a released message without packet identifier"),
+        (PutReceived(1, 70_000, 1), "left out PutReceived of 1, 70000"),
+        (PutSubscription(1, None, b"", 1, 0, 0), "left out PutSubscription of 1, None"),  # type: ignore[arg-type]
         (PutReceived(1, 0, 1), "the packet identifier 0 cannot be received"),
         (PutRetained(b"t", 9), "left out PutRetained of b't', 9: 9"),
         (PutMessage(5, b"", b"", 1, False, b"", None), "a topic name has 1 to 65535 bytes"),
