@@ -20,13 +20,14 @@ CHECK := sh packaging/check-toolchain.sh
 MQTTJS := build/mqttjs
 HAS_MQTTJS := $(if $(shell command -v npm 2>/dev/null),$(MQTTJS)/.installed)
 
-.PHONY: help run test conformance fuzz lint build dist bench test-asan clean FORCE
+.PHONY: help run test conformance fuzz crash lint build dist bench test-asan clean FORCE
 
 help:
 	@echo 'make run        build what has changed and start the broker (options: make run ARGS="...")'
 	@echo 'make test       build and run every test (some of them: make test TESTS="...")'
 	@echo 'make conformance  the tests of the specifications, and a report on every statement'
 	@echo 'make fuzz       the fuzzers for some minutes'
+	@echo 'make crash      a broker that is killed again and again under load, the long form'
 	@echo 'make lint       formatting, style, types, and who may import whom'
 	@echo 'make build      build only'
 	@echo 'make dist       source archive and wheel, in dist/'
@@ -45,9 +46,13 @@ conformance: build $(VENV)/.has-test
 	$(BIN)/python -m pytest tests/conformance --conformance-report build/conformance.md
 	@echo 'The report: build/conformance.md'
 
-# The long form of the fuzzers; `make test` runs the short one.
+# The long form of the fuzzers; make test runs the short one.
 fuzz: build $(VENV)/.has-test
 	NOCTULE_FUZZ=long $(BIN)/python -m pytest tests/fuzz --timeout=0 $(TESTS)
+
+# The long form; 'make test' runs the short one.
+crash: build $(VENV)/.has-test
+	NOCTULE_CRASH=long NOCTULE_KILLS=100 $(BIN)/python -m pytest tests/crash --timeout=0 $(TESTS)
 
 lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .
