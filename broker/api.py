@@ -51,6 +51,7 @@ from noctule.hooks.answers import (
 from noctule.hooks.broker import Broker
 from noctule.hooks.metrics import Counter, Gauge, Metrics
 from noctule.hooks.specs import PROJECT
+from noctule.hooks.transports import ServeStream, Transport
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.storage.memory import MemoryStore
 from noctule.storage.operations import (
@@ -136,6 +137,7 @@ __all__ = [
     "ReasonCode",
     "Rule",
     "Secret",
+    "ServeStream",
     "Service",
     "Settings",
     "Size",
@@ -145,6 +147,7 @@ __all__ = [
     "StoreFullError",
     "StoreReader",
     "Subscription",
+    "Transport",
     "UnknownUsers",
     "Verdict",
     "check_rule",

@@ -24,6 +24,7 @@ from noctule.hooks.answers import Deny, PluginError, Service
 from noctule.hooks.loading import load_plugins
 from noctule.hooks.metrics import Metrics
 from noctule.hooks.table import Hook, Hooks, HookTable, Plugin, make_table
+from noctule.hooks.transports import Transport
 from noctule.net.acceptor import Acceptor
 from noctule.net.clock import Clock
 from noctule.net.entrance import Arrival, Entrance
@@ -82,7 +83,7 @@ class Broker:
         self._keeping: Keeping | None = None
         #: The MQTT-SN gateways, while ``run`` runs.
         self.gateways: tuple[Gateway, ...] = ()
-        self._reception = Reception()
+        self._reception = Reception(_transports_of(self.hooks), self._streams.serve)
         self._stop_asked = trio.Event()
         self._server_reference: str | None = None
 
@@ -203,7 +204,8 @@ class Broker:
                     connections.start_soon(gateway.run)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
-                    accepting.start_soon(self._reception.serve, accept)
+                    await accepting.start(self._reception.serve, accept)
+                    self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
                     for plugin, service in self._services():
                         accepting.start_soon(self._keep_running, plugin, service)
                     for hook in self.hooks.broker_started:
@@ -426,6 +428,17 @@ def _methods_of(hooks: HookTable) -> list[AuthenticationMethod]:
                     "add_authentication_methods", hook, TypeError(f"{method!r} is no method of authentication")
                 )
             found.append(method)
+    return found
+
+
+def _transports_of(hooks: HookTable) -> dict[str, Transport]:
+    """Every transport of the plugins by name. PluginError where two have one name."""
+    found: dict[str, Transport] = {}
+    for hook in hooks.add_transports:
+        for name, transport in _asked("add_transports", hook).items():
+            if name in found:
+                raise PluginError(f"plugin {hook.plugin}: there is a transport {name} already")
+            found[name] = transport
     return found
 
 

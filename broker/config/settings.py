@@ -273,6 +273,10 @@ class ListenerSettings:
         ),
     ] = ""
     protocol: Annotated[Protocol, Option("mqtt, or websocket for MQTT as browsers need it.")] = Protocol.MQTT
+    transport: Annotated[
+        str,
+        Option("The transport of a plugin that serves this listener, by the plugin's name for it; empty: our own."),
+    ] = ""
     allow_anonymous: Annotated[
         bool | None,
         Option("As the option of this name for all listeners, for this one.", example="false"),
@@ -329,6 +333,8 @@ class ListenerSettings:
             return str(self.path)
         if self.systemd_socket:
             return f"systemd:{self.systemd_socket}"
+        if self.transport:
+            return f"{self.transport}:{', '.join(self.hosts)}:{self.port}"
         return ", ".join(f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in self.hosts)
 
     @property

@@ -19,6 +19,7 @@ from noctule.core.access import Access, Action
 from noctule.core.authentication import AuthenticationMethod
 from noctule.core.clients import Client
 from noctule.hooks.answers import Credentials, Deny, Drop, Service, Subscription, Verdict
+from noctule.hooks.transports import Transport
 
 if TYPE_CHECKING:
     from noctule.hooks.broker import Broker
@@ -72,8 +73,8 @@ def add_authentication_methods() -> Sequence[AuthenticationMethod]:
 
 
 @hookspec
-def add_transports() -> Mapping[str, Any]:
-    """All: what a listener's ``protocol`` may name beside our own, and what serves it. A clash refuses the start."""
+def add_transports() -> Mapping[str, Transport]:
+    """All: what a listener's ``transport`` may name, and what serves it. Two of one name refuse the start."""
     return {}
 
 
