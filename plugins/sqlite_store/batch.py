@@ -1,6 +1,6 @@
 """What a sequence of operations comes to: for each key the last word on it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from noctule.api import (
@@ -25,20 +25,20 @@ from noctule.api import (
 class Batch:
     """Operations by table and key, the last on a key alone; None in place of a row: it is dropped.
 
-    To be applied with the sessions in ``dropped_sessions`` first; what was said of such a session before it was dropped
-    is left out, so the rest may come in any order. What belongs to a session is by session, then by the rest of the
-    key: so that dropping one costs the same however much else there is.
+    To be applied with the sessions in ``dropped_sessions`` first; what was put for such a session before it was dropped
+    is left out or dropped, so the rest may come in any order. What belongs to a session is by session, then by the rest
+    of the key: so that dropping one costs the same however much else there is. What is queued is by both, for speed.
     """
 
     __slots__ = ("dropped_sessions", "messages", "queued", "received", "retained", "sessions", "subscriptions", "wills")
 
-    def __init__(self, operations: Iterable[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation]) -> None:
         """TypeError where something among them is no operation."""
         self.dropped_sessions: set[int] = set()
         self.messages: dict[int, PutMessage | None] = {}
         self.sessions: dict[int, PutSession] = {}
         self.subscriptions: dict[int, dict[tuple[bytes, bytes], PutSubscription | None]] = {}
-        self.queued: dict[int, dict[int, PutQueued | None]] = {}
+        self.queued: dict[tuple[int, int], PutQueued | None] = {}
         self.received: dict[int, dict[int, PutReceived | None]] = {}
         self.retained: dict[bytes, PutRetained | None] = {}
         self.wills: dict[int, PutWill | None] = {}
@@ -50,19 +50,27 @@ class Batch:
             if kind is PutMessage:
                 messages[operation[0]] = operation
             elif kind is PutQueued:
-                rows = queued.get(operation[0])
-                if rows is None:
-                    rows = queued[operation[0]] = {}
-                rows[operation[1]] = operation
+                queued[operation[:2]] = operation
             elif kind is DropQueued:
-                rows = queued.get(operation[0])
-                if rows is None:
-                    rows = queued[operation[0]] = {}
-                rows[operation[1]] = None
+                queued[operation] = None  # equal to its key, as a tuple
             elif kind is DropMessage:
                 messages[operation[0]] = None
             else:
                 self._add(operation)
+        if self.dropped_sessions:
+            self._leave_out(operations)
+
+    def _leave_out(self, operations: Sequence[Operation]) -> None:
+        """Drop what was queued for a session before it was dropped."""
+        self.queued.clear()
+        ends = {operation[0]: at for at, operation in enumerate(operations) if operation.__class__ is DropSession}
+        operation: Any
+        for at, operation in enumerate(operations):
+            kind = operation.__class__
+            if kind is PutQueued:
+                self.queued[operation[:2]] = operation if at > ends.get(operation[0], -1) else None
+            elif kind is DropQueued:
+                self.queued[operation[:2]] = None
 
     def _add(self, operation: Operation) -> None:
         """Those that are not made for every message."""
@@ -83,7 +91,7 @@ class Batch:
             case PutSession():
                 self.sessions[operation.session_id] = operation
             case DropSession(session_id):
-                for table in (self.sessions, self.subscriptions, self.queued, self.received, self.wills):
+                for table in (self.sessions, self.subscriptions, self.received, self.wills):
                     table.pop(session_id, None)
                 self.dropped_sessions.add(session_id)
             case PutWill():

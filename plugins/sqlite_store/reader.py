@@ -2,12 +2,15 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from noctule.api import Operation, StoreError
 from noctule.plugins.sqlite_store import database, reading
 from noctule.plugins.sqlite_store.database import COMPANIONS, DATABASE_NAME, READ_ERRORS, DamageError
 from noctule.plugins.sqlite_store.schema import MIGRATIONS
+from noctule.plugins.sqlite_store.segment_tables import SegmentTables
+from noctule.plugins.sqlite_store.segments import SegmentDamageError, Segments
 
 
 class SqliteReader:
@@ -39,8 +42,9 @@ class SqliteReader:
         losses: list[reading.Loss] = []
         faults = list(self._faults)
         try:
-            for _ in reading.read_rows(self._connection, losses.append):
-                pass
+            with self._one_moment() as tables:
+                for _ in reading.read_rows(self._connection, tables, losses.append):
+                    pass
         except READ_ERRORS as error:
             faults.append(f"{self._path}: reading stopped: {error}")
         return faults + [f"{self._path}: {line}" for line in reading.summarise(losses)]
@@ -48,9 +52,12 @@ class SqliteReader:
     def sizes(self) -> Mapping[str, int]:
         """See ``StoreReader``."""
         try:
-            figures = dict(reading.count_rows(self._connection))
-            row = self._connection.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()
-            figures["payload_bytes"] = row[0]
+            with self._one_moment() as tables:
+                figures = dict(reading.count_rows(self._connection, tables))
+                row = self._connection.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()
+                figures["payload_bytes"] = row[0] + _payload_bytes(tables.messages)
+                figures["segments"] = len(tables.messages) + len(tables.queued)
+                figures["segments_gone_bytes"] = tables.gone_bytes
             free, page = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _PAGE_PRAGMAS)
         except READ_ERRORS as error:
             raise StoreError(f"cannot read {self._path}: {error}") from None
@@ -64,13 +71,20 @@ class SqliteReader:
     def rows(self) -> Iterator[Operation]:
         """See ``StoreReader``."""
         try:
-            self._connection.execute("BEGIN")  # one moment for all tables
-            try:
-                yield from reading.read_rows(self._connection, self._refuse)
-            finally:
-                self._connection.execute("ROLLBACK")
+            with self._one_moment() as tables:
+                yield from reading.read_rows(self._connection, tables, self._refuse)
         except READ_ERRORS as error:
             raise StoreError(f"cannot read {self._path}: {error}") from None
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[SegmentTables]:
+        """See all tables as they are at one moment; the segments of that moment come back."""
+        self._connection.execute("BEGIN")
+        try:
+            yield SegmentTables(self._connection)
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _refuse(self, loss: reading.Loss) -> None:
         if loss.is_damage:
@@ -98,6 +112,15 @@ class SqliteReader:
     def close(self) -> None:
         """See ``StoreReader``."""
         self._connection.close()
+
+
+def _payload_bytes(messages: Segments) -> int:
+    """The payloads of all messages in segments that can be read."""
+    total = 0
+    for segment in messages:
+        with suppress(SegmentDamageError):  # ``check`` tells
+            total += sum(len(row.payload) for row in messages.operations_of(segment))
+    return total
 
 
 _PAGE_PRAGMAS = ("freelist_count", "page_size")

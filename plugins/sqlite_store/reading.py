@@ -1,7 +1,13 @@
 """Reading back what the SQLite store keeps, with every row and every reference checked."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from heapq import merge
+from itertools import chain, compress
+from operator import and_, itemgetter
 from typing import Any, Final, NamedTuple
 
 from noctule.api import (
@@ -14,7 +20,12 @@ from noctule.api import (
     PutSubscription,
     PutWill,
 )
-from noctule.plugins.sqlite_store.schema import CHECKSUMS, MESSAGE, QUEUED, SESSION, TABLES, Table
+from noctule.plugins.sqlite_store.schema import CHECKSUMS, MESSAGE, QUEUED, SEGMENT, SESSION, TABLES, Table
+from noctule.plugins.sqlite_store.segment_tables import SegmentTables
+from noctule.plugins.sqlite_store.segments import ROWS_MAX, Kind, Segment, SegmentDamageError, Segments
+
+#: How many rows of what is queued are put in order at a time: memory against reading segments more often.
+SORTED_ROWS: Final = 200_000
 
 
 class Loss(NamedTuple):
@@ -52,76 +63,183 @@ _MAKERS: Final[dict[str, Callable[[tuple[Any, ...]], Any]]] = {
 }
 
 
-def _query(table: Table) -> str:
-    """The statement that reads a table in the order of its key: the columns, the checksum, what is referred to."""
-    columns = [f"t.{column}" for column in (*table.columns, "checksum")]
-    joins = ""
-    if table.refers_to_message:
-        # What is queued may be about no message any more: that is a reference to nothing that is as it should be.
-        columns.append("CASE t.message_id WHEN 0 THEN 0 ELSE m.message_id END" if table is QUEUED else "m.message_id")
-        joins += " LEFT JOIN message AS m ON m.message_id = t.message_id"
-    if table.belongs_to_session:
-        columns.append("s.session_id")
-        joins += " LEFT JOIN session AS s ON s.session_id = t.session_id"
-    order = ", ".join(f"t.{column}" for column in table.key)
-    return f"SELECT {', '.join(columns)} FROM {table.name} AS t{joins} ORDER BY {order}"  # noqa: S608
+class Numbers:
+    """Which messages or sessions there are: the numbers of rows, which come in order, and those in segments."""
+
+    __slots__ = ("_numbers", "_segments")
+
+    def __init__(self, segments: Segments | None = None) -> None:
+        self._numbers = array("q")
+        self._segments = segments
+
+    def add(self, number: int) -> None:
+        """A row that has been read; each is higher than the last."""
+        self._numbers.append(number)
+
+    def __contains__(self, number: int) -> bool:
+        if self._segments is not None and self._segments.has(number):
+            return True
+        at = bisect_left(self._numbers, number)
+        return at < len(self._numbers) and self._numbers[at] == number
 
 
-def read_table(rows: Iterator[tuple[Any, ...]], table: Table, lose: Callable[[Loss], None]) -> Iterator[Operation]:
-    """Make operations of the rows of a table; what cannot be one is given to ``lose``.
+class References(NamedTuple):
+    """What rows may refer to."""
 
-    Columns beyond the checksum are references: None says that what is referred to is not there.
-    """
+    messages: Numbers
+    sessions: Numbers
+
+    def missing(self, table: Table, row: Any) -> str | None:
+        """What an operation refers to that is not there; None: it is all there."""
+        if table.refers_to_message:
+            number = row.message_id
+            # What is queued may be about no message any more: that is a reference to nothing that is as it should be.
+            if number not in self.messages and (number or table is not QUEUED):
+                return "message"
+        if table.belongs_to_session and row.session_id not in self.sessions:
+            return "session"
+        return None
+
+
+def read_table(rows: Iterator[tuple[Any, ...]], table: Table, lose: Callable[[Loss], None]) -> Iterator[Any]:
+    """Make operations of the rows of a table, with their checksums; what cannot be one is given to ``lose``."""
     make, checksum_of = _MAKERS[table.name], CHECKSUMS[table.name]
     checksum_at = len(table.columns)
-    refers = table.refers_to_message or table.belongs_to_session
-    key_columns = len(table.key)
     for row in rows:
         try:
             operation = make(row)
             is_whole = checksum_of(operation) == row[checksum_at]
         except (TypeError, ValueError, AttributeError):  # a value of another type, text that is none
             is_whole = False
-        if not is_whole:
-            lose(Loss(table, row[:key_columns], "damaged", True))
-        elif refers and None in row[checksum_at + 1 :]:
-            missing = "message" if table.refers_to_message and row[checksum_at + 1] is None else "session"
-            lose(Loss(table, row[:key_columns], f"whose {missing} is missing", False))
-        else:
+        if is_whole:
             yield operation
+        else:
+            lose(Loss(table, row[: len(table.key)], "damaged", True))
 
 
-def read_rows(connection: sqlite3.Connection, lose: Callable[[Loss], None]) -> Iterator[Operation]:
-    """Everything, in the order of ``Store.restore``. sqlite3.Error where the file cannot be read."""
-    lost: dict[Table, set[int]] = {MESSAGE: set(), SESSION: set()}
+def _query(table: Table) -> str:
+    """The statement that reads a table in the order of its key."""
+    return f"SELECT {', '.join(table.columns)}, checksum FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608
 
-    def note(loss: Loss) -> None:
-        lose(loss)
-        if loss.table in lost:
-            lost[loss.table].add(loss.key[0])
 
+def read_rows(
+    connection: sqlite3.Connection, tables: SegmentTables, lose: Callable[[Loss], None]
+) -> Iterator[Operation]:
+    """Everything, in the order of ``Store.restore``. sqlite3.Error where the file cannot be read.
+
+    Segments that turn out to be damaged are taken out of ``tables``.
+    """
+    references = References(Numbers(tables.messages), Numbers())
+    for damaged in tables.damaged:
+        lose(_segment_loss(damaged.number, damaged.kind))
     for table in TABLES:
-        rows: Iterator[tuple[Any, ...]] = connection.execute(_query(table))
-        if lost[MESSAGE] or lost[SESSION]:
-            rows = _without(rows, table, lost)
-        yield from read_table(rows, table, note)
+        rows = read_table(connection.execute(_query(table)), table, lose)
+        if table is MESSAGE:
+            rows = chain(_noting(rows, references.messages), _read_messages(tables, lose))
+        elif table is SESSION:
+            rows = _noting(rows, references.sessions)
+        elif table is QUEUED and len(tables.queued):
+            rows = merge(rows, _read_queued(tables, lose))
+        if table.refers_to_message or table.belongs_to_session:
+            rows = _referring(rows, table, references, lose)
+        yield from rows
 
 
-def _without(rows: Iterator[tuple[Any, ...]], table: Table, lost: dict[Table, set[int]]) -> Iterator[tuple[Any, ...]]:
-    """Rows in which a reference to what has just been found to be damaged is a reference to nothing."""
-    own = len(table.columns) + 1
-    kinds = [MESSAGE] * table.refers_to_message + [SESSION] * table.belongs_to_session
+def _noting(rows: Iterator[Any], numbers: Numbers) -> Iterator[Any]:
     for row in rows:
-        references = zip(kinds, row[own:], strict=True)
-        yield (*row[:own], *(None if number in lost[kind] else number for kind, number in references))
+        numbers.add(row[0])
+        yield row
 
 
-def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
-    """How many rows each table has."""
-    return {
+def _referring(
+    rows: Iterator[Any], table: Table, references: References, lose: Callable[[Loss], None]
+) -> Iterator[Any]:
+    """The rows all of whose references are there."""
+    for row in rows:
+        missing = references.missing(table, row)
+        if missing is None:
+            yield row
+        else:
+            lose(Loss(table, row[: len(table.key)], f"whose {missing} is missing", False))
+
+
+def _segment_loss(number: int, kind: Kind | None) -> Loss:
+    what = "rows" if kind is None else f"rows of {kind.table.name}"
+    return Loss(SEGMENT, (number,), f"damaged, each with up to {ROWS_MAX} {what},", True)
+
+
+def _read_segments(
+    tables: SegmentTables,
+    segments: Segments,
+    lose: Callable[[Loss], None],
+    read: Callable[[Segment], Iterator[Any]],
+) -> Iterator[Any]:
+    """What ``read`` makes of each segment; one that is damaged is lost."""
+    for segment in list(segments):
+        try:
+            rows = read(segment)
+        except SegmentDamageError:
+            tables.lose(segments, segment)
+            lose(_segment_loss(segment.number, segments.kind))
+        else:
+            yield from rows
+
+
+def _read_messages(tables: SegmentTables, lose: Callable[[Loss], None]) -> Iterator[Any]:
+    return _read_segments(tables, tables.messages, lose, tables.messages.operations_of)
+
+
+def _read_queued(tables: SegmentTables, lose: Callable[[Loss], None]) -> Iterator[Any]:
+    """What is queued, by session and position. Segments have it by position: so many sessions at a time are read."""
+    segments = tables.queued
+
+    def learn_owners(segment: Segment) -> Iterator[Any]:
+        segments.rows_of(segment)
+        return iter(())
+
+    for _ in _read_segments(tables, segments, lose, learn_owners):
+        pass
+    for first, last in _session_ranges(segments.count_owners()):
+        rows = _read_segments(tables, segments, lose, partial(_rows_of_sessions, segments, first, last))
+        yield from rows if first == last else sorted(rows, key=itemgetter(0))  # sorting keeps the positions in order
+
+
+def _session_ranges(owned: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Sessions, first and last, that have SORTED_ROWS together, or one that has more."""
+    first: int | None = None
+    last = count = 0
+    for session_id in sorted(owned):
+        if first is not None and count + owned[session_id] > SORTED_ROWS:
+            yield first, last
+            first, count = None, 0
+        first = session_id if first is None else first
+        last = session_id
+        count += owned[session_id]
+    if first is not None:
+        yield first, last
+
+
+def _rows_of_sessions(segments: Segments, first: int, last: int, segment: Segment) -> Iterator[Any]:
+    """The rows of a segment that are there and belong to a range of sessions."""
+    owners = segment.owners
+    if isinstance(owners, int):
+        return segments.operations_of(segment) if first <= owners <= last else iter(())
+    columns = segments.rows_of(segment)
+    chosen = [first <= owner <= last for owner in columns[0]]
+    if segment.gone is not None:
+        chosen = list(map(and_, chosen, segment.live_marks()))
+    return map(segments.kind.make, compress(zip(*columns, strict=True), chosen))
+
+
+def count_rows(connection: sqlite3.Connection, tables: SegmentTables) -> dict[str, int]:
+    """How many rows there are of each table, in segments or not."""
+    counts = {
         table.name: connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]  # noqa: S608
         for table in TABLES
     }
+    for segments in (tables.messages, tables.queued):
+        counts[segments.kind.table.name] += segments.count_rows()
+    return counts
 
 
 def summarise(losses: list[Loss], shown_max: int = 3) -> list[str]:

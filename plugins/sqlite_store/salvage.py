@@ -10,7 +10,18 @@ from typing import Any
 
 from noctule.plugins.sqlite_store.database import COMPANIONS, READ_ERRORS, connect
 from noctule.plugins.sqlite_store.reading import Loss, read_table
-from noctule.plugins.sqlite_store.schema import CHECKSUMS, TABLES, Table
+from noctule.plugins.sqlite_store.schema import CHECKSUMS, SEGMENT, TABLES, Table
+from noctule.plugins.sqlite_store.segment_tables import (
+    KINDS,
+    PUT,
+    PUT_BODY,
+    SegmentTables,
+    make_segment,
+    read_body,
+    read_directory,
+    row_of,
+)
+from noctule.plugins.sqlite_store.segments import MESSAGES, ROWS_MAX, Kind, Segment, SegmentDamageError, Segments
 
 
 def name_aside(path: Path) -> Path:
@@ -57,7 +68,9 @@ def salvage(aside: Path, target: sqlite3.Connection) -> list[str]:
                 lines.append(f"{len(losses)} rows of {table.name} were damaged and are lost")
             if stops:
                 lines.append(f"{table.name} could not be read whole ({stops[0]}); an unknown number of rows is lost")
+        taken = _take_segments(source, target, lines)
     target.execute("COMMIT")
+    counts += [f"{rows} of {kind.table.name} in segments" for kind, rows in taken.items() if rows]
     return [f"rows salvaged: {', '.join(counts)}", *lines]
 
 
@@ -74,3 +87,43 @@ def _rows(source: sqlite3.Connection, table: Table, losses: list[Loss], stops: l
             stops.append(str(error))
         else:
             return
+
+
+def _take_segments(source: sqlite3.Connection, target: sqlite3.Connection, lines: list[str]) -> dict[Kind, int]:
+    """Copy every segment that is whole; how many rows of which kind comes back. What is lost is added to ``lines``."""
+    tables = SegmentTables(target)
+    taken = dict.fromkeys(KINDS.values(), 0)
+    seen: set[int] = set()
+    found: list[tuple[Kind, Segment]] = []
+    lost = 0
+    for direction in ("ASC", "DESC"):
+        try:
+            if not source.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (SEGMENT.name,)).fetchone():
+                return taken  # it is of version 1
+            for row in read_directory(source, direction):
+                if row[0] not in seen:
+                    seen.add(row[0])
+                    try:
+                        found.append(make_segment(row))
+                    except SegmentDamageError:
+                        lost += 1
+        except READ_ERRORS as error:
+            if direction == "ASC":
+                lines.append(f"segment could not be read whole ({error}); an unknown number of rows is lost")
+        else:
+            break
+    for kind, segment in sorted(found, key=lambda one: one[1].first):
+        segments = tables.messages if kind is MESSAGES else tables.queued
+        try:
+            body = read_body(source, segment.number)
+            Segments(kind, lambda _, body=body: body).rows_of(segment)  # type: ignore[misc]
+            segments.add(segment)
+        except (*READ_ERRORS, SegmentDamageError):
+            lost += 1
+            continue
+        target.execute(PUT, row_of(kind, segment, segment.gone))
+        target.execute(PUT_BODY, (segment.number, body))
+        taken[kind] += segment.live
+    if lost:
+        lines.append(f"{lost} segments were damaged, and up to {ROWS_MAX} rows in each are lost")
+    return taken

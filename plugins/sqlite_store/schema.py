@@ -52,6 +52,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE sync_mark (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)",
         "INSERT INTO sync_mark VALUES (1, 0)",
     ),
+    (
+        # Many rows of message or of queued as one: see segments.py. What changes is apart from what does not.
+        """CREATE TABLE segment (
+            number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, first_key INTEGER NOT NULL, last_key INTEGER NOT NULL,
+            rows INTEGER NOT NULL, body_bytes INTEGER NOT NULL, body_checksum INTEGER NOT NULL, gone BLOB NOT NULL)""",
+        "CREATE TABLE segment_body (number INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+    ),
 )
 
 
@@ -64,7 +71,7 @@ class Table(NamedTuple):
     key: tuple[str, ...]
     columns: tuple[str, ...]
 
-    #: The column that says which message a row is about; None: it is about none.
+    #: Whether a row is about a message, and whether it is a session's.
     refers_to_message: bool
     belongs_to_session: bool
 
@@ -93,6 +100,15 @@ QUEUED: Final = Table("queued", ("session_id", "position"), PutQueued._fields, T
 RECEIVED: Final = Table("received", ("session_id", "packet_id"), PutReceived._fields, True, True)
 RETAINED: Final = Table("retained", ("topic",), PutRetained._fields, True, False)
 WILL: Final = Table("will", ("session_id",), PutWill._fields, False, True)
+
+#: Stands for many rows of MESSAGE or QUEUED; no operation is a row of it.
+SEGMENT: Final = Table(
+    "segment",
+    ("number",),
+    ("number", "kind", "first_key", "last_key", "rows", "body_bytes", "body_checksum", "gone"),
+    False,
+    False,
+)
 
 #: In the order in which they are restored.
 TABLES: Final = (MESSAGE, SESSION, SUBSCRIPTION, QUEUED, RECEIVED, RETAINED, WILL)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from noctule.api import (
+    DropQueued,
     Operation,
     Option,
     Size,
@@ -19,13 +20,22 @@ from noctule.plugins.sqlite_store import database, reading, salvage, schema
 from noctule.plugins.sqlite_store.batch import Batch
 from noctule.plugins.sqlite_store.database import DATABASE_NAME, DamageError, Migrations
 from noctule.plugins.sqlite_store.directory import NETWORK_FILE_SYSTEMS, Directory, Reserve, file_system_of
-from noctule.plugins.sqlite_store.schema import MIGRATIONS, TABLES
+from noctule.plugins.sqlite_store.schema import MIGRATIONS, QUEUED, TABLES
+from noctule.plugins.sqlite_store.segment_tables import SegmentTables
+from noctule.plugins.sqlite_store.segments import ROWS_MIN, Change, SegmentDamageError
 
 #: SQLite's codes that say that there is no room: for data, and for the index of the log.
 FULL_CODES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 #: As large as SQLite lets a database become, in pages.
 PAGES_MAX: Final = 0x3FFF_FFFF
+
+#: How much room rows of segments that have gone may take before what is left of such segments is moved under load.
+GONE_BYTES_MAX: Final = 8 * 1024 * 1024
+
+#: How many rows are moved at once: in a commit, beside half as many as it has operations, and while there is time.
+MOVED_ROWS_PER_COMMIT: Final = 256
+MOVED_ROWS_PER_IDLE: Final = 20_000
 
 #: With less room than this SQLite may not even open the file: the index of its log takes some.
 OPENING_BYTES: Final = 1024 * 1024
@@ -107,14 +117,33 @@ class Config:
     ] = 16 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a commit does: worked out before, so that it can be done twice, and is so in memory only afterwards."""
+
+    batch: Batch
+    messages: Change
+    queued: Change
+
+
 class SqliteStore:
     """A ``Store`` in one file of SQLite's in a directory of its own."""
 
     #: As ``Store`` has it.
     is_durable = True
 
-    def __init__(self, config: Config, *, migrations: Migrations = MIGRATIONS) -> None:
-        """Nothing is touched before ``open``. ``migrations``: for tests of newer tables than there are."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        migrations: Migrations = MIGRATIONS,
+        segment_rows_min: int = ROWS_MIN,
+        gone_bytes_max: int = GONE_BYTES_MAX,
+    ) -> None:
+        """Nothing is touched before ``open``.
+
+        For tests: ``migrations`` of newer tables than there are, and limits of segments that are reached with few rows.
+        """
         self._config = config
         self._migrations = migrations
         self._directory = Directory(config.path)
@@ -137,8 +166,9 @@ class SqliteStore:
         self._syncs = True
         self._has_unsynced = False
 
-        #: A message beyond it is not in the file, so that one put and dropped in one commit costs nothing.
-        self._highest_message_id = 0
+        self._segment_rows_min = segment_rows_min
+        self._gone_bytes_max = gone_bytes_max
+        self._segments: SegmentTables | None = None
 
         #: The size of the log at which to work it into the database; whether there is anything in it.
         self._checkpoint_above_bytes = config.checkpoint_bytes
@@ -197,8 +227,7 @@ class SqliteStore:
             # The first write makes the log, and SQLite syncs its name, but goes on where that fails. We do not.
             connection.execute("UPDATE sync_mark SET number = number + 1")
             self._directory.sync()
-            row = connection.execute("SELECT max(message_id) FROM message").fetchone()
-            self._highest_message_id = row[0] or 0
+            self._segments = SegmentTables(connection, rows_min=self._segment_rows_min)
         except sqlite3.Error as error:
             raise StoreError(f"cannot open {self._path}: {error}") from None
         except OSError as error:
@@ -252,7 +281,7 @@ class SqliteStore:
     def count_rows(self) -> int:
         """See ``Store``."""
         try:
-            return sum(reading.count_rows(self._opened()).values())
+            return sum(reading.count_rows(self._opened(), self._tables()).values())
         except sqlite3.Error as error:
             raise StoreError(f"cannot read {self._path}: {error}") from None
 
@@ -260,7 +289,7 @@ class SqliteStore:
         """See ``Store``. A damaged row is refused or left out, as ``on_corrupt`` says."""
         connection = self._opened()
         try:
-            yield from reading.read_rows(connection, self._lose)
+            yield from reading.read_rows(connection, self._tables(), self._lose)
             if self._losses:
                 self._forget_losses(connection)
         except sqlite3.Error as error:
@@ -285,7 +314,12 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         for loss in self._losses:
             connection.execute(loss.table.drop, loss.key)
+        self._tables().forget_damaged()
         connection.execute("COMMIT")
+        # What is queued may be in a segment, where it has no row of its own.
+        unreferred = [DropQueued(*loss.key) for loss in self._losses if loss.table is QUEUED and not loss.is_damage]
+        if unreferred:
+            self._write(connection, self._plan(unreferred), True)
         self._log_has_news = True
         self._findings += [f"{self._path}: {line}" for line in lines]
         self._losses.clear()
@@ -298,8 +332,7 @@ class SqliteStore:
             raise StoreFailedError(self._failure)
         connection = self._opened()
         try:
-            batch = Batch(operations)
-            self._write(connection, batch, sync)
+            self._write(connection, self._plan_commit(operations), sync)
         except StoreFullError:
             self._look_at_room()
             raise
@@ -309,12 +342,38 @@ class SqliteStore:
         self._limit_log(connection)
         self._look_at_room()
 
-    def _write(self, connection: sqlite3.Connection, batch: Batch, sync: bool) -> None:
+    def _plan(self, operations: Sequence[Operation]) -> _Plan:
+        """Work out what becomes of which row. SegmentDamageError where that takes a segment that cannot be read."""
+        batch, tables = Batch(operations), self._tables()
+        messages, queued = Change(tables.messages.highest), Change(tables.queued.highest)
+        if batch.messages:
+            tables.messages.plan_messages(batch.messages, messages)
+        if batch.queued or batch.dropped_sessions:
+            tables.queued.plan_queued(batch.queued, batch.dropped_sessions, queued)
+        return _Plan(batch, messages, queued)
+
+    def _plan_commit(self, operations: Sequence[Operation]) -> _Plan:
+        """As ``_plan``, and beside it some of what has to be moved."""
+        plan, tables = self._plan(operations), self._tables()
+        if not self._is_full and tables.gone_bytes > self._gone_bytes_max + tables.size_bytes // 3:
+            self._plan_moves(plan, MOVED_ROWS_PER_COMMIT + len(operations) // 2)
+        return plan
+
+    def _plan_moves(self, plan: _Plan, rows_max: int) -> None:
+        """Have what is left of segments moved to the row tables, so that their room becomes free."""
+        tables = self._tables()
+        for segments, change in ((tables.messages, plan.messages), (tables.queued, plan.queued)):
+            try:
+                segments.plan_move(rows_max, change)
+            except SegmentDamageError as error:
+                self._findings.append(f"{self._path}: a segment is damaged ({error}): at the next start it is refused")
+
+    def _write(self, connection: sqlite3.Connection, plan: _Plan, sync: bool) -> None:
         """The transaction; a second time with the reserve where there was no room."""
         if self._is_full and self._reserve.take():
             self._leave_full(connection)
         try:
-            self._transact(connection, batch, sync)
+            self._transact(connection, plan, sync)
         except sqlite3.Error as error:
             if not self._is_about_room(error):
                 raise
@@ -324,7 +383,7 @@ class SqliteStore:
             return
         self._enter_full(connection)
         try:
-            self._transact(connection, batch, sync)
+            self._transact(connection, plan, sync)
         except sqlite3.Error as error:
             if not self._is_about_room(error):
                 raise
@@ -344,13 +403,13 @@ class SqliteStore:
     def _is_about_room(self, error: sqlite3.Error) -> bool:
         return getattr(error, "sqlite_errorcode", 0) in FULL_CODES
 
-    def _transact(self, connection: sqlite3.Connection, batch: Batch, sync: bool) -> None:
+    def _transact(self, connection: sqlite3.Connection, plan: _Plan, sync: bool) -> None:
         if sync is not self._syncs:
             connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
             self._syncs = sync
         connection.execute("BEGIN IMMEDIATE")
         try:
-            self._apply(connection, batch)
+            self._apply(connection, plan)
             if sync and self._has_unsynced:
                 # What changes nothing syncs nothing: then what was committed before would not be there either.
                 connection.execute("UPDATE sync_mark SET number = number + 1")
@@ -360,34 +419,28 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
         self._has_unsynced = not sync
+        tables = self._tables()
+        tables.messages.install(plan.messages)
+        tables.queued.install(plan.queued)
 
-    def _apply(self, connection: sqlite3.Connection, batch: Batch) -> None:
+    def _apply(self, connection: sqlite3.Connection, plan: _Plan) -> None:
         """Drops come before puts, which can use their pages then."""
         many = connection.executemany
+        batch, tables = plan.batch, self._tables()
         if batch.dropped_sessions:
             ids = [(session_id,) for session_id in batch.dropped_sessions]
             many(schema.SESSION.drop, ids)
             for table in TABLES:
                 if table.belongs_to_session:
                     many(table.drop_session, ids)
-        if batch.messages:
-            check_message = schema.check_message
-            new = [row for row in batch.messages.values() if row is not None]
-            highest = self._highest_message_id
-            old = [(number,) for number, row in batch.messages.items() if row is None and number <= highest]
-            if old:
-                many(schema.MESSAGE.drop, old)
-            if new:
-                many(schema.MESSAGE.put, [(*row, check_message(row)) for row in new])
-                self._highest_message_id = max(highest, max(row.message_id for row in new))
-        if batch.queued:
-            check_queued = schema.check_queued
-            done = [(owner, key) for owner, rows in batch.queued.items() for key, row in rows.items() if row is None]
-            if done:
-                many(schema.QUEUED.drop, done)
-            entries = [row for rows in batch.queued.values() for row in rows.values() if row is not None]
-            if entries:
-                many(schema.QUEUED.put, [(*row, check_queued(row)) for row in entries])
+        for segments, change in ((tables.messages, plan.messages), (tables.queued, plan.queued)):
+            table = segments.kind.table
+            if change.drops:
+                many(table.drop, change.drops)
+            tables.write(segments, change)
+            if change.puts:
+                checksum_of = schema.CHECKSUMS[table.name]
+                many(table.put, [(*row, checksum_of(row)) for row in change.puts])
         self._apply_rest(many, batch)
 
     def _apply_rest(self, many: Any, batch: Batch) -> None:
@@ -437,11 +490,28 @@ class SqliteStore:
         connection = self._opened()
         if self._reserve.take() and self._is_full:
             self._leave_full(connection)
+        self._move(connection)
         if self._log_has_news:
             self._checkpoint(connection)
         self._look_at_room()
         if self._failure is not None:
             raise StoreFailedError(self._failure)
+
+    def _move(self, connection: sqlite3.Connection) -> None:
+        """Free the room of segments of which little is left, while there is time."""
+        tables = self._tables()
+        if self._is_full or not (tables.messages.sparse or tables.queued.sparse):
+            return
+        plan = self._plan(())
+        self._plan_moves(plan, MOVED_ROWS_PER_IDLE)
+        try:
+            self._transact(connection, plan, self._syncs)
+        except sqlite3.Error as error:
+            if self._is_about_room(error):
+                return  # it is as it was; what makes room comes by itself
+            self._fail(f"moving what is left of segments of {self._path} failed: {error}")
+            return
+        self._log_has_news = True
 
     def _look_at_room(self) -> None:
         self.free_bytes = free = self._directory.free_bytes()
@@ -501,6 +571,11 @@ class SqliteStore:
             except sqlite3.Error as error:
                 self._findings.append(f"{self._path}: closing failed: {error}")
         self._directory.unlock()
+
+    def _tables(self) -> SegmentTables:
+        if self._segments is None:
+            raise StoreError(f"{self._path} is not open")
+        return self._segments
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
