@@ -60,6 +60,11 @@ class Batch:
         if self.dropped_sessions:
             self._leave_out(operations)
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there is anything but messages and what is queued."""
+        return bool(self.sessions or self.subscriptions or self.received or self.retained or self.wills)
+
     def _leave_out(self, operations: Sequence[Operation]) -> None:
         """Drop what was queued for a session before it was dropped."""
         self.queued.clear()

@@ -131,6 +131,8 @@ class SegmentTables:
 
         It may be done again if the transaction fails: nothing in memory is changed but the numbers of new segments.
         """
+        if not (change.gone or change.moved or change.new):
+            return
         many = self._connection.executemany
         dropped: list[tuple[int]] = [(segment.number,) for segment in change.moved]
         changed: list[tuple[bytes, int]] = []

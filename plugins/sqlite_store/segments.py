@@ -387,6 +387,9 @@ class Segments:
     def plan_messages(self, rows: dict[int, PutMessage | None], change: Change) -> None:
         """Work out what becomes of messages by number; None: it is dropped."""
         highest = self.highest
+        if min(rows) > highest:  # nothing but new ones, as a rule
+            self._plan_new([row for row in rows.values() if row is not None], change)
+            return
         fresh: list[PutMessage] = []
         for number, row in rows.items():
             if number > highest:
@@ -398,8 +401,7 @@ class Segments:
                 change.puts.append(row)
             elif not was_here:
                 change.drops.append((number,))
-        if fresh:
-            self._plan_new(fresh, change)
+        self._plan_new(fresh, change)
 
     def plan_queued(self, rows: dict[tuple[int, int], PutQueued | None], ended: Iterable[int], change: Change) -> None:
         """Work out what becomes of what is queued, by session and position; None: it is dropped.
@@ -408,6 +410,9 @@ class Segments:
         """
         highest = self.highest
         fresh: list[PutQueued] = []
+        if rows and min(map(itemgetter(1), rows)) > highest:
+            fresh = [row for row in rows.values() if row is not None]
+            rows = {}
         for key, row in rows.items():
             session_id, position = key
             if position > highest:
@@ -421,8 +426,7 @@ class Segments:
                 change.drops.append(key)
         if self._segments:
             self._plan_ended(ended, change)
-        if fresh:
-            self._plan_new(fresh, change)
+        self._plan_new(fresh, change)
 
     def _plan_drop(self, key: int, owner: int | None, change: Change) -> bool:
         """Drop a row of a segment; False: no segment has it."""
@@ -468,14 +472,19 @@ class Segments:
         """Put new rows: as segments, or one by one where that is cheaper."""
         key_at = self.kind.key_at
         count = len(rows)
+        if not count:
+            return
         keys = list(map(itemgetter(key_at), rows))
-        if not is_rising(keys):
+        change.highest = max(change.highest, max(keys))
+        if count < self._rows_min:
+            change.puts += rows
+            return
+        rises = is_rising(keys)
+        if not rises:
             rows.sort(key=itemgetter(key_at))
             keys.sort()
-        change.highest = max(change.highest, keys[-1])
         if (
-            count < self._rows_min
-            or not is_rising(keys)  # keys of the broker's are never equal, but those of an import may be
+            not (rises or is_rising(keys))  # keys of the broker's are never equal, but those of an import may be
             or (self.kind is MESSAGES and sum(map(len, map(itemgetter(2), rows))) > count * ROW_BYTES_MAX)
         ):
             change.puts += rows

@@ -1,5 +1,6 @@
 """The SQLite store: one connection, one transaction for each commit, and what happens when that fails."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,7 @@ class SqliteStore:
         self._directory = Directory(config.path)
         self._path = config.path / DATABASE_NAME
         self._log_path = config.path / f"{DATABASE_NAME}-wal"
+        self._log_name = str(self._log_path)
         self._reserve = Reserve(self._directory, config.reserve_bytes)
         self._connection: sqlite3.Connection | None = None
         self._failure: str | None = None
@@ -441,7 +443,8 @@ class SqliteStore:
             if change.puts:
                 checksum_of = schema.CHECKSUMS[table.name]
                 many(table.put, [(*row, checksum_of(row)) for row in change.puts])
-        self._apply_rest(many, batch)
+        if batch.has_others:
+            self._apply_rest(many, batch)
 
     def _apply_rest(self, many: Any, batch: Batch) -> None:
         """The tables that do not change with every message."""
@@ -525,7 +528,7 @@ class SqliteStore:
     def _limit_log(self, connection: sqlite3.Connection) -> None:
         """Work the log into the database where it has grown beyond its limit."""
         try:
-            size_bytes = self._log_path.stat().st_size
+            size_bytes = os.stat(self._log_name).st_size
         except OSError:
             return  # the commit is safe; whoever has removed the log of an open database will hear of it
         if size_bytes <= self._checkpoint_above_bytes:
