@@ -89,17 +89,6 @@ class References(NamedTuple):
     messages: Numbers
     sessions: Numbers
 
-    def missing(self, table: Table, row: Any) -> str | None:
-        """What an operation refers to that is not there; None: it is all there."""
-        if table.refers_to_message:
-            number = row.message_id
-            # What is queued may be about no message any more: that is a reference to nothing that is as it should be.
-            if number not in self.messages and (number or table is not QUEUED):
-                return "message"
-        if table.belongs_to_session and row.session_id not in self.sessions:
-            return "session"
-        return None
-
 
 def read_table(rows: Iterator[tuple[Any, ...]], table: Table, lose: Callable[[Loss], None]) -> Iterator[Any]:
     """Make operations of the rows of a table, with their checksums; what cannot be one is given to ``lose``."""
@@ -155,12 +144,24 @@ def _referring(
     rows: Iterator[Any], table: Table, references: References, lose: Callable[[Loss], None]
 ) -> Iterator[Any]:
     """The rows all of whose references are there."""
+    message_at = table.columns.index("message_id") if table.refers_to_message else None
+    session_at = table.columns.index("session_id") if table.belongs_to_session else None
+    last_session: int | None = None  # the rows of a session follow each other
     for row in rows:
-        missing = references.missing(table, row)
-        if missing is None:
-            yield row
-        else:
-            lose(Loss(table, row[: len(table.key)], f"whose {missing} is missing", False))
+        # What is queued may be about no message any more: that is a reference to nothing that is as it should be.
+        if (
+            message_at is not None
+            and row[message_at] not in references.messages
+            and (row[message_at] or table is not QUEUED)
+        ):
+            lose(Loss(table, row[: len(table.key)], "whose message is missing", False))
+            continue
+        if session_at is not None and row[session_at] != last_session:
+            if row[session_at] not in references.sessions:
+                lose(Loss(table, row[: len(table.key)], "whose session is missing", False))
+                continue
+            last_session = row[session_at]
+        yield row
 
 
 def _segment_loss(number: int, kind: Kind | None) -> Loss:

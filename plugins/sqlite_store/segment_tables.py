@@ -129,7 +129,7 @@ class SegmentTables:
     def write(self, segments: Segments, change: Change) -> None:
         """Do to the file what was planned, but for rows of the row tables; within a transaction.
 
-        It may be done again if the transaction fails: nothing in memory is changed but the numbers of new segments.
+        It may be done again if the transaction fails: of what is in memory only ``change`` and its new segments change.
         """
         if not (change.gone or change.moved or change.new):
             return
@@ -141,7 +141,8 @@ class SegmentTables:
             if segment.live == len(rows):
                 dropped.append((segment.number,))
             else:
-                changed.append((pack_gone(kind, segment, segment.gone_with(rows)), segment.number))
+                marks = change.marks[segment] = segment.gone_with(rows)
+                changed.append((pack_gone(kind, segment, marks), segment.number))
         if dropped:
             many(DROP, dropped)
             many(DROP_BODY, dropped)

@@ -13,6 +13,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import compress, repeat
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -128,11 +129,13 @@ class Kind(NamedTuple):
     key_at: int
     pack: Callable[[Sequence[Any]], bytes]
     unpack: Callable[[bytes, int], tuple[Sequence[Any], ...]]
+
+    #: Makes an operation of a row; ``_make`` of named tuples takes three times as long.
     make: Callable[[Iterable[Any]], Any]
 
 
-MESSAGES: Final = Kind(1, MESSAGE, 0, pack_messages, unpack_messages, PutMessage._make)
-QUEUES: Final = Kind(2, QUEUED, 1, pack_queued, unpack_queued, PutQueued._make)
+MESSAGES: Final = Kind(1, MESSAGE, 0, pack_messages, unpack_messages, partial(tuple.__new__, PutMessage))
+QUEUES: Final = Kind(2, QUEUED, 1, pack_queued, unpack_queued, partial(tuple.__new__, PutQueued))
 
 
 class Segment:
@@ -244,7 +247,7 @@ class NewSegment(NamedTuple):
 class Change:
     """What a commit does to one kind of rows. Nothing of it is so before ``Segments.install``."""
 
-    __slots__ = ("drops", "gone", "highest", "moved", "new", "puts")
+    __slots__ = ("drops", "gone", "highest", "marks", "moved", "new", "puts")
 
     def __init__(self, highest: int) -> None:
         #: Rows to put one by one, and keys to drop from the row table.
@@ -254,6 +257,9 @@ class Change:
 
         #: The rows that go, by segment.
         self.gone: dict[Segment, set[int]] = {}
+
+        #: What ``Segment.gone`` is then, where something is left; made when it is written.
+        self.marks: dict[Segment, bytearray] = {}
 
         #: Segments whose last rows are among ``puts`` now.
         self.moved: list[Segment] = []
@@ -268,6 +274,7 @@ class Segments:
     __slots__ = (
         "_firsts",
         "_read_body",
+        "_recent",
         "_rows_min",
         "_segments",
         "gone_bytes",
@@ -284,6 +291,9 @@ class Segments:
         self._rows_min = rows_min
         self._firsts: list[int] = []
         self._segments: list[Segment] = []
+
+        #: The one that was asked for last: keys that follow each other are often in the same.
+        self._recent: Segment | None = None
 
         #: The highest key of any row, in a segment or not.
         self.highest = 0
@@ -321,6 +331,7 @@ class Segments:
 
     def remove(self, segment: Segment) -> None:
         """One that is no more."""
+        self._recent = None
         at = bisect_right(self._firsts, segment.first) - 1
         del self._firsts[at], self._segments[at]
         self.size_bytes -= segment.body_bytes
@@ -363,9 +374,11 @@ class Segments:
 
     def has(self, key: int) -> bool:
         """Whether there is a row of this key in a segment. SegmentDamageError where that cannot be read."""
-        segment = self.find(key)
-        if segment is None:
-            return False
+        segment = self._recent
+        if segment is None or not segment.first <= key <= segment.last:
+            segment = self._recent = self.find(key)
+            if segment is None:
+                return False
         if segment.keys is None:
             self.rows_of(segment)
         row = segment.row_of(key)
@@ -531,7 +544,7 @@ class Segments:
             if segment.live == len(rows):
                 self.remove(segment)
             else:
-                segment.gone = segment.gone_with(rows)
+                segment.gone = change.marks[segment]
                 segment.live -= len(rows)
                 self._count_gone(segment, len(rows))
         for segment in change.moved:
@@ -548,8 +561,8 @@ class Segments:
         owned, owners = self.owned, segment.owners
         if owned is None or owners is None:
             return
-        going = {owners: len(rows)} if isinstance(owners, int) else Counter(map(owners.__getitem__, rows))
-        for owner, count in going.items():
+        going = [(owners, len(rows))] if isinstance(owners, int) else [(owners[row], 1) for row in rows]
+        for owner, count in going:
             owned[owner] -= count
             if owned[owner] <= 0:
                 del owned[owner]

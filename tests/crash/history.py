@@ -28,6 +28,16 @@ from noctule.storage.store import StoreError, StoreFailedError, StoreFullError
 
 SESSIONS = 5
 
+#: Every so many commits there are this many messages more, which the store keeps as segments.
+MANY_EVERY = 3
+MANY = 16
+
+#: So small that what is left of segments is moved in commits.
+GONE_BYTES_MAX = 0
+
+#: The numbers of the messages of a commit, and their positions, begin here for each commit.
+STEP = 100
+
 
 def commit(number: int) -> list[Operation]:
     """What the commit of a number (from 1) holds; every reference in it and after it holds."""
@@ -40,18 +50,20 @@ def commit(number: int) -> list[Operation]:
             PutWill(owner, b"will", b"gone", 1, False, b"", 0, None, None),
         ]
     payload = bytes([number % 256]) * (number * 37 % 2500)
+    key = number * STEP
     operations += [
-        PutMessage(number, b"a/%d" % (number % 7), payload, 1, False, b"", None),
-        PutQueued(owner, number, number, 1, 0, number, False, b"", b""),
-        PutReceived(owner, number % 65_535 + 1, number),
-        PutRetained(b"a/%d" % (number % 7), number),
+        PutMessage(key, b"a/%d" % (number % 7), payload, 1, False, b"", None),
+        PutQueued(owner, key, key, 1, 0, number % 65_536, False, b"", b""),
+        PutReceived(owner, number % 65_535 + 1, key),
+        PutRetained(b"a/%d" % (number % 7), key),
+        *_many(number),
     ]
     if (old := number - 12) > 0:
         was_owner = old % SESSIONS + 1
         operations += [
-            DropQueued(was_owner, old),
+            DropQueued(was_owner, old * STEP),
             DropReceived(was_owner, old % 65_535 + 1),
-            DropMessage(old),
+            DropMessage(old * STEP),
         ]
     if number % 20 == 0:
         operations += [
@@ -62,6 +74,33 @@ def commit(number: int) -> list[Operation]:
     return operations
 
 
+def _many(number: int) -> list[Operation]:
+    """Messages for several sessions. Of those of earlier commits some are put again, most dropped, then the rest."""
+    operations: list[Operation] = []
+    if number % MANY_EVERY == 0:
+        keys = [number * STEP + count for count in range(1, MANY + 1)]
+        operations += [PutMessage(key, b"many", b"%d" % key * 30, 1, False, b"", None) for key in keys]
+        operations += [_waiting(key) for key in keys]
+    if (old := number - 6) > 0 and old % MANY_EVERY == 0:
+        for key in (old * STEP + 2, old * STEP + MANY):
+            operations.append(_waiting(key)._replace(qos=2, packet_id=9))
+    if (old := number - 12) > 0 and old % MANY_EVERY == 0:
+        operations += _done(old, range(1, MANY - 2 if old % 2 else MANY + 1))
+    if (old := number - 36) > 0 and old % MANY_EVERY == 0 and old % 2:
+        operations += _done(old, range(MANY - 2, MANY + 1))
+    return operations
+
+
+def _waiting(key: int) -> PutQueued:
+    return PutQueued(key % SESSIONS + 1, key, key, 1, 0, 0, False, b"", b"")
+
+
+def _done(number: int, counts: range) -> list[Operation]:
+    keys = [number * STEP + count for count in counts]
+    done: list[Operation] = [DropQueued(key % SESSIONS + 1, key) for key in keys]
+    return done + [DropMessage(key) for key in keys]
+
+
 def main(directory: str, syncs: str, commits: str, first: str = "1") -> int:
     """Write the history. 0: to its end; 3: the store refused to open; 4: it failed; 5: it failed and took
     more; 6: it was full."""
@@ -69,7 +108,7 @@ def main(directory: str, syncs: str, commits: str, first: str = "1") -> int:
     config = Config(
         path=Path(directory), checkpoint_bytes=65_536, reserve_bytes=0, low_disk_bytes=0, on_corrupt=OnCorrupt.REFUSE
     )
-    store = SqliteStore(config)
+    store = SqliteStore(config, gone_bytes_max=GONE_BYTES_MAX)
     try:
         store.open()
         for _ in store.restore():

@@ -13,6 +13,7 @@ import pytest
 from crash import history
 from crash.disk import ACKED, Disk, Run, build_shim, trace, trace_all
 from noctule.plugins.sqlite_store import Config, SqliteStore
+from noctule.plugins.sqlite_store.segments import Change, Segments
 from noctule.storage.operations import Operation
 from noctule.testing.store_contract import Model
 
@@ -187,3 +188,24 @@ def test_a_failure_of_any_write(shim: Path, failing: Run, tmp_path: Path, error:
 def test_a_disk_that_fills_up(shim: Path, tmp_path: Path) -> None:
     codes = check_failures(shim, tmp_path, [f"room {room}" for room in range(20_000, 260_000, 12_345)])
     assert {3, 6} <= codes <= {0, 3, 6}
+
+
+def test_the_history_has_all_that_becomes_of_segments(tmp_path: Path) -> None:
+    """Else the tests above would say nothing of them."""
+    store = SqliteStore(Config(path=tmp_path, reserve_bytes=0), gone_bytes_max=history.GONE_BYTES_MAX)
+    store.open()
+    list(store.restore())
+    seen: set[str] = set()
+    assert store._segments is not None
+    write = store._segments.write
+
+    def watch(segments: Segments, change: Change) -> None:
+        seen.update(name for name in ("new", "moved", "puts", "drops") if getattr(change, name))
+        seen.update("emptied" if segment.live == len(rows) else "gone" for segment, rows in change.gone.items())
+        write(segments, change)
+
+    store._segments.write = watch  # type: ignore[method-assign]
+    for number in range(1, COMMITS + 1):
+        store.commit(history.commit(number), sync=False)
+    store.close()
+    assert seen == {"new", "moved", "puts", "drops", "emptied", "gone"}
