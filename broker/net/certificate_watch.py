@@ -17,6 +17,12 @@ class CertificateWatch:
         #: Each with the name of its listener.
         self.servers = servers
         self._warned_at: dict[str, float] = {}
+        self._has_servers = trio.Event()
+
+    def watch(self, servers: Sequence[tuple[str, TlsServer]]) -> None:
+        """Look after these from now on."""
+        self.servers = servers
+        self._has_servers.set()
 
     def days_left(self) -> dict[str, float]:
         """Days until the first certificate of each listener ends, below 0 where one has."""
@@ -42,6 +48,9 @@ class CertificateWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
+            while not self.servers:
+                self._has_servers = trio.Event()
+                await self._has_servers.wait()
             self.warn()
             await trio.sleep(limits.CERTIFICATE_WATCH_INTERVAL_S)
             for name, server in self.servers:

@@ -207,11 +207,13 @@ class Reception:
             _logger.error("%s", error)
 
     def _watch_certificates(self) -> None:
-        self.certificates.servers = [
-            (listener.entrance.settings.name, listener.entrance.tls)
-            for listener in self._listeners.values()
-            if listener.entrance.tls is not None
-        ]
+        self.certificates.watch(
+            [
+                (listener.entrance.settings.name, listener.entrance.tls)
+                for listener in self._listeners.values()
+                if listener.entrance.tls is not None
+            ]
+        )
 
     def close(self) -> None:
         """Close every listener. Connections that have been accepted stay."""
