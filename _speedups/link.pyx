@@ -779,7 +779,7 @@ cdef class Link(Outlet):
                     self.router.publish_message(message, self.session)
                 if is_kept:
                     self.plane.journal.let_go(message)
-                if not _is_allowed(rights, 2, message.retain):
+                if not _is_allowed(rights, message.qos, message.retain):
                     self.plane.counters.dropped_denied += 1
                     if self.plane.message_dropped is not None:
                         self.plane.tell_dropped(None, message, "not allowed")
