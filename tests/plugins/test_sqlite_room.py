@@ -167,3 +167,37 @@ def test_a_full_disk_does_not_keep_a_store_from_opening(small_disk: Path) -> Non
         store.commit([message(3)._replace(payload=bytes(1_000_000))], sync=True)
     store.commit([DropMessage(1)], sync=True)
     store.close()
+
+
+def test_what_is_in_segments_can_be_dropped_on_a_full_disk(small_disk: Path) -> None:
+    """Marking a row as gone is done in place; where all of a segment has gone, there is room again."""
+    many = 40
+    store = make(small_disk)
+    store.open()
+    list(store.restore())
+    batches = 0
+    with contextlib.suppress(StoreFullError):
+        while True:
+            store.commit([message(batches * many + count) for count in range(1, many + 1)], sync=True)
+            batches += 1
+    assert batches > 20
+    kept = set(range(1, batches * many + 1))
+    for batch in range(batches):
+        for count in range(1, many, 3):
+            store.commit([DropMessage(batch * many + count)], sync=True)
+            kept.remove(batch * many + count)
+    assert store.is_low
+    with pytest.raises(StoreFullError):
+        store.commit([message(60_000 + count) for count in range(3 * many)], sync=True)
+    store.idle()  # nothing is moved where there is no room for it
+    for batch in range(10):
+        rest = [number for number in range(batch * many + 1, (batch + 1) * many + 1) if number in kept]
+        store.commit([DropMessage(number) for number in rest], sync=True)
+        kept.difference_update(rest)
+    new = range(60_000, 60_000 + many)
+    store.commit([message(number) for number in new], sync=True)
+    store.close()
+    again = make(small_disk)
+    again.open()
+    assert {row.message_id for row in again.restore() if isinstance(row, PutMessage)} == kept | set(new)
+    again.close()
