@@ -21,8 +21,9 @@ from noctule.api import (
     PutWill,
 )
 from noctule.plugins.sqlite_store.schema import CHECKSUMS, MESSAGE, QUEUED, SEGMENT, SESSION, TABLES, Table
+from noctule.plugins.sqlite_store.segment_bodies import Kind
 from noctule.plugins.sqlite_store.segment_tables import SegmentTables
-from noctule.plugins.sqlite_store.segments import ROWS_MAX, Kind, Segment, SegmentDamageError, Segments
+from noctule.plugins.sqlite_store.segments import ROWS_MAX, Segment, SegmentDamageError, Segments
 
 #: How many rows of what is queued are put in order at a time: memory against reading segments more often.
 SORTED_ROWS: Final = 200_000

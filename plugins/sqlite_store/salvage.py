@@ -11,6 +11,7 @@ from typing import Any
 from noctule.plugins.sqlite_store.database import COMPANIONS, READ_ERRORS, connect
 from noctule.plugins.sqlite_store.reading import Loss, read_table
 from noctule.plugins.sqlite_store.schema import CHECKSUMS, SEGMENT, TABLES, Table
+from noctule.plugins.sqlite_store.segment_bodies import MESSAGES, Kind
 from noctule.plugins.sqlite_store.segment_tables import (
     KINDS,
     PUT,
@@ -21,7 +22,7 @@ from noctule.plugins.sqlite_store.segment_tables import (
     read_directory,
     row_of,
 )
-from noctule.plugins.sqlite_store.segments import MESSAGES, ROWS_MAX, Kind, Segment, SegmentDamageError, Segments
+from noctule.plugins.sqlite_store.segments import ROWS_MAX, Segment, SegmentDamageError, Segments
 
 
 def name_aside(path: Path) -> Path:

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from noctule.plugins.sqlite_store.schema import MESSAGE, QUEUED
+from noctule.plugins.sqlite_store.segment_bodies import MESSAGES, QUEUES, Kind
 from noctule.plugins.sqlite_store.segments import (
-    MESSAGES,
-    QUEUES,
     ROWS_MIN,
     Change,
-    Kind,
     Segment,
     SegmentDamageError,
     Segments,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from noctule.api import (
     DropQueued,
@@ -17,13 +17,13 @@ from noctule.api import (
     StoreFailedError,
     StoreFullError,
 )
-from noctule.plugins.sqlite_store import database, reading, salvage, schema
-from noctule.plugins.sqlite_store.batch import Batch
+from noctule.plugins.sqlite_store import database, reading, salvage
 from noctule.plugins.sqlite_store.database import DATABASE_NAME, DamageError, Migrations
 from noctule.plugins.sqlite_store.directory import NETWORK_FILE_SYSTEMS, Directory, Reserve, file_system_of
-from noctule.plugins.sqlite_store.schema import MIGRATIONS, QUEUED, TABLES
+from noctule.plugins.sqlite_store.plan import Plan
+from noctule.plugins.sqlite_store.schema import MIGRATIONS, QUEUED
 from noctule.plugins.sqlite_store.segment_tables import SegmentTables
-from noctule.plugins.sqlite_store.segments import ROWS_MIN, Change, SegmentDamageError
+from noctule.plugins.sqlite_store.segments import ROWS_MIN
 
 #: SQLite's codes that say that there is no room: for data, and for the index of the log.
 FULL_CODES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
@@ -116,15 +116,6 @@ class Config:
             needs_restart=True,
         ),
     ] = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a commit does: worked out before, so that it can be done twice, and is so in memory only afterwards."""
-
-    batch: Batch
-    messages: Change
-    queued: Change
 
 
 class SqliteStore:
@@ -321,7 +312,7 @@ class SqliteStore:
         # What is queued may be in a segment, where it has no row of its own.
         unreferred = [DropQueued(*loss.key) for loss in self._losses if loss.table is QUEUED and not loss.is_damage]
         if unreferred:
-            self._write(connection, self._plan(unreferred), True)
+            self._write(connection, Plan(unreferred, self._tables()), True)
         self._log_has_news = True
         self._findings += [f"{self._path}: {line}" for line in lines]
         self._losses.clear()
@@ -344,33 +335,19 @@ class SqliteStore:
         self._limit_log(connection)
         self._look_at_room()
 
-    def _plan(self, operations: Sequence[Operation]) -> _Plan:
-        """Work out what becomes of which row. SegmentDamageError where that takes a segment that cannot be read."""
-        batch, tables = Batch(operations), self._tables()
-        messages, queued = Change(tables.messages.highest), Change(tables.queued.highest)
-        if batch.messages:
-            tables.messages.plan_messages(batch.messages, messages)
-        if batch.queued or batch.dropped_sessions:
-            tables.queued.plan_queued(batch.queued, batch.dropped_sessions, queued)
-        return _Plan(batch, messages, queued)
-
-    def _plan_commit(self, operations: Sequence[Operation]) -> _Plan:
-        """As ``_plan``, and beside it some of what has to be moved."""
-        plan, tables = self._plan(operations), self._tables()
+    def _plan_commit(self, operations: Sequence[Operation]) -> Plan:
+        """What becomes of which row, and beside it some of what has to be moved."""
+        tables = self._tables()
+        plan = Plan(operations, tables)
         if not self._is_full and tables.gone_bytes > self._gone_bytes_max + tables.size_bytes // 3:
             self._plan_moves(plan, MOVED_ROWS_PER_COMMIT + len(operations) // 2)
         return plan
 
-    def _plan_moves(self, plan: _Plan, rows_max: int) -> None:
-        """Have what is left of segments moved to the row tables, so that their room becomes free."""
-        tables = self._tables()
-        for segments, change in ((tables.messages, plan.messages), (tables.queued, plan.queued)):
-            try:
-                segments.plan_move(rows_max, change)
-            except SegmentDamageError as error:
-                self._findings.append(f"{self._path}: a segment is damaged ({error}): at the next start it is refused")
+    def _plan_moves(self, plan: Plan, rows_max: int) -> None:
+        for error in plan.move(rows_max):
+            self._findings.append(f"{self._path}: a segment is damaged ({error}): at the next start it is refused")
 
-    def _write(self, connection: sqlite3.Connection, plan: _Plan, sync: bool) -> None:
+    def _write(self, connection: sqlite3.Connection, plan: Plan, sync: bool) -> None:
         """The transaction; a second time with the reserve where there was no room."""
         if self._is_full and self._reserve.take():
             self._leave_full(connection)
@@ -405,13 +382,13 @@ class SqliteStore:
     def _is_about_room(self, error: sqlite3.Error) -> bool:
         return getattr(error, "sqlite_errorcode", 0) in FULL_CODES
 
-    def _transact(self, connection: sqlite3.Connection, plan: _Plan, sync: bool) -> None:
+    def _transact(self, connection: sqlite3.Connection, plan: Plan, sync: bool) -> None:
         if sync is not self._syncs:
             connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
             self._syncs = sync
         connection.execute("BEGIN IMMEDIATE")
         try:
-            self._apply(connection, plan)
+            plan.apply(connection)
             if sync and self._has_unsynced:
                 # What changes nothing syncs nothing: then what was committed before would not be there either.
                 connection.execute("UPDATE sync_mark SET number = number + 1")
@@ -421,59 +398,7 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
         self._has_unsynced = not sync
-        tables = self._tables()
-        tables.messages.install(plan.messages)
-        tables.queued.install(plan.queued)
-
-    def _apply(self, connection: sqlite3.Connection, plan: _Plan) -> None:
-        """Drops come before puts, which can use their pages then."""
-        many = connection.executemany
-        batch, tables = plan.batch, self._tables()
-        if batch.dropped_sessions:
-            ids = [(session_id,) for session_id in batch.dropped_sessions]
-            many(schema.SESSION.drop, ids)
-            for table in TABLES:
-                if table.belongs_to_session:
-                    many(table.drop_session, ids)
-        for segments, change in ((tables.messages, plan.messages), (tables.queued, plan.queued)):
-            table = segments.kind.table
-            if change.drops:
-                many(table.drop, change.drops)
-            tables.write(segments, change)
-            if change.puts:
-                checksum_of = schema.CHECKSUMS[table.name]
-                many(table.put, [(*row, checksum_of(row)) for row in change.puts])
-        if batch.has_others:
-            self._apply_rest(many, batch)
-
-    def _apply_rest(self, many: Any, batch: Batch) -> None:
-        """The tables that do not change with every message."""
-        if batch.sessions:
-            many(schema.SESSION.put, [(*row, schema.check_session(row)) for row in batch.sessions.values()])
-        by_key: tuple[tuple[schema.Table, Iterator[tuple[tuple[Any, ...], Any]]], ...] = (
-            (
-                schema.SUBSCRIPTION,
-                (((owner, *key), row) for owner, rows in batch.subscriptions.items() for key, row in rows.items()),
-            ),
-            (
-                schema.RECEIVED,
-                (((owner, key), row) for owner, rows in batch.received.items() for key, row in rows.items()),
-            ),
-            (schema.RETAINED, (((topic,), row) for topic, row in batch.retained.items())),
-            (schema.WILL, (((session_id,), row) for session_id, row in batch.wills.items())),
-        )
-        for table, rows in by_key:
-            checksum_of = schema.CHECKSUMS[table.name]
-            puts, drops = [], []
-            for key, row in rows:
-                if row is None:
-                    drops.append(key)
-                else:
-                    puts.append((*row, checksum_of(row)))
-            if drops:
-                many(table.drop, drops)
-            if puts:
-                many(table.put, puts)
+        plan.install()
 
     def _full(self) -> StoreFullError:
         return StoreFullError(
@@ -505,7 +430,7 @@ class SqliteStore:
         tables = self._tables()
         if self._is_full or not (tables.messages.sparse or tables.queued.sparse):
             return
-        plan = self._plan(())
+        plan = Plan((), tables)
         self._plan_moves(plan, MOVED_ROWS_PER_IDLE)
         try:
             self._transact(connection, plan, self._syncs)

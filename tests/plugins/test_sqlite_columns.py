@@ -13,7 +13,7 @@ from noctule.plugins.sqlite_store.columns import (
     pack_integers,
     pack_times,
 )
-from noctule.plugins.sqlite_store.segments import pack_messages, pack_queued, unpack_messages, unpack_queued
+from noctule.plugins.sqlite_store.segment_bodies import pack_messages, pack_queued, unpack_messages, unpack_queued
 from noctule.storage.operations import PutMessage, PutQueued
 
 U64_MAX = 2**64 - 1
