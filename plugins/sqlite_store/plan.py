@@ -49,6 +49,11 @@ class Plan:
                 errors.append(error)
         return errors
 
+    def leave_moves(self) -> None:
+        """Move nothing after all: it takes room, if only until it is done."""
+        for _, change in self._changes:
+            change.moved.clear()
+
     def install(self) -> None:
         """It has been committed: make it so in memory."""
         for segments, change in self._changes:
@@ -69,9 +74,10 @@ class Plan:
             if change.drops:
                 many(table.drop, change.drops)
             tables.write(segments, change)
-            if change.puts:
-                checksum_of = CHECKSUMS[table.name]
-                many(table.put, [(*row, checksum_of(row)) for row in change.puts])
+            checksum_of = CHECKSUMS[table.name]
+            for rows in (change.puts, *change.moved.values()):
+                if rows:
+                    many(table.put, [(*row, checksum_of(row)) for row in rows])
         if batch.has_others:
             self._apply_rest(many, batch)
 

@@ -165,8 +165,8 @@ class Change:
         #: What ``Segment.gone`` is then, where something is left; made when it is written.
         self.marks: dict[Segment, bytearray] = {}
 
-        #: Segments whose last rows are among ``puts`` now.
-        self.moved: list[Segment] = []
+        #: Segments that go, and the rows that were left in them, to be put one by one.
+        self.moved: dict[Segment, list[Any]] = {}
 
         #: The highest key that there is then.
         self.highest = highest
@@ -426,17 +426,16 @@ class Segments:
 
         SegmentDamageError where one cannot be read; it is not tried again.
         """
-        for segment in list(self.sparse):
+        for segment in self.sparse:
             if rows_max <= 0:
                 break
             if segment in change.gone:
                 continue  # it changes just now: another time
             try:
-                change.puts += self.operations_of(segment)
+                change.moved[segment] = list(self.operations_of(segment))
             except SegmentDamageError:
                 del self.sparse[segment]
                 raise
-            change.moved.append(segment)
             rows_max -= segment.live
 
     def install(self, change: Change) -> None:

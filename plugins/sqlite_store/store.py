@@ -361,6 +361,7 @@ class SqliteStore:
         else:
             return
         self._enter_full(connection)
+        plan.leave_moves()
         try:
             self._transact(connection, plan, sync)
         except sqlite3.Error as error:

@@ -22,7 +22,7 @@ from noctule.storage.operations import (
     PutRetained,
     PutSession,
 )
-from noctule.storage.store import Store, StoreError, StoreFailedError
+from noctule.storage.store import Store, StoreError, StoreFailedError, StoreFullError
 from noctule.testing.store_contract import Model, StoreContract, check_order
 
 
@@ -190,6 +190,52 @@ def test_any_history_of_a_broker(tmp_path: Path, seed: int, monkeypatch: pytest.
     store.close()
     rows, findings = read(tmp_path)
     assert set(rows) == set(model.rows.values())
+    assert findings == []
+
+
+class NoReserve:
+    """Holds nothing, so that the store stays full until it is told otherwise."""
+
+    def take(self) -> bool:
+        return False
+
+    def give_up(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_history_where_the_file_may_not_grow_for_a_while(tmp_path: Path, seed: int) -> None:
+    """What finds no room changes nothing, in the file or in memory; what has been planned is written a second time."""
+    chance = Random(seed)
+    broker, model = Broker(chance), Model()
+    store = make(tmp_path, segment_rows_min=chance.choice((2, 8)), gone_bytes_max=0)
+    store.open()
+    list(store.restore())
+    store._reserve = NoReserve()  # type: ignore[assignment]
+    refused = 0
+    for number in range(250):
+        connection = store._opened()
+        if number % 40 == 20:
+            store._enter_full(connection)
+        elif number % 40 == 39:
+            store._leave_full(connection)
+        operations = broker.commit()
+        try:
+            store.commit(operations, sync=False)
+        except StoreFullError:
+            refused += 1
+            reader = SqliteReader(tmp_path)
+            assert set(reader.rows()) == set(model.rows.values())
+            reader.close()
+            store._leave_full(connection)
+            store.commit(operations, sync=False)
+        model.apply(operations)
+        if number % 10 == 0:
+            store.idle()
+    store.close()
+    rows, findings = read(tmp_path)
+    assert refused > 2
+    assert (len(rows), set(rows)) == (len(model.rows), set(model.rows.values()))
     assert findings == []
 
 
