@@ -102,7 +102,7 @@ def start(folder: Path, carrier: str, config: str) -> Transports:
     path.chmod(0o600)
     process = BrokerProcess("-c", str(path), "--carrier", carrier, listen=None)
     try:
-        process.printed("State is in memory")
+        process.printed("State is ")
     except AssertionError:
         process.kill()
         raise
