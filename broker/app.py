@@ -95,6 +95,11 @@ class Broker:
         return Carrier.REACTOR if HAS_REACTOR else Carrier.STREAMS
 
     @property
+    def listening(self) -> tuple[tuple[str, ListenerSettings], ...]:
+        """What is listened on, as URLs, each with the settings of its listener."""
+        return self._reception.listening
+
+    @property
     def is_durable(self) -> bool:
         """Whether state is kept in a store that outlives the process."""
         return self._keeping is not None
@@ -353,6 +358,8 @@ class Broker:
             listener = origin_of(link, self.state).listener
             denied: Deny | None = None
             is_unproven = isinstance(link.connection, Connection) and link.connection.is_unproven
+            if link.origin is not None and link.origin.listener.names_users and not listener.names_users:
+                denied = Deny("its listener no longer takes the transport's word for who a client is")
             if is_unproven and not self.hooks.admit_anonymous(self.settings, listener):
                 denied = Deny("clients that have proven nothing are no longer let in")
             for hook in self.hooks.recheck:

@@ -22,7 +22,7 @@ from noctule.config.problems import ConfigError, Place, Positions
 from noctule.config.safety import closed_listeners
 from noctule.config.settings import Carrier, Durability, ListenerSettings, Settings
 from noctule.hooks.answers import PluginError
-from noctule.hooks.loading import authenticates, config_of_plugin, data_directory, with_store
+from noctule.hooks.loading import authenticates, config_of_plugin, store_directory, with_store
 from noctule.net.listeners import ListenError
 
 #: What has the configuration read again.
@@ -175,7 +175,8 @@ async def _serve(broker: Broker, sources: tuple[Path, ...], arguments: argparse.
             nursery.start_soon(_stop_on_signal, broker, stops, nursery.cancel_scope)
             nursery.start_soon(_reload_on_signal, broker, reloads, arguments)
             async with trio.open_nursery() as running:
-                _announce(broker, await running.start(broker.run), sources)
+                await running.start(broker.run)
+                _announce(broker, sources)
             stopped_gracefully = True
             nursery.cancel_scope.cancel()
     _logger.info("Stopped" if stopped_gracefully else "Stopped at once; some clients may not have been told")
@@ -226,7 +227,7 @@ async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
     _logger.info("The configuration is in effect%s", "" if changes else "; nothing in it has changed")
 
 
-def _announce(broker: Broker, urls: tuple[str, ...], sources: tuple[Path, ...]) -> None:
+def _announce(broker: Broker, sources: tuple[Path, ...]) -> None:
     """Say what a newcomer has to know: version, configuration, addresses, who gets in, where state is."""
     settings = broker.settings
     _logger.info("Noctule %s (process %d, %s)", __version__, os.getpid(), broker.carrier.value)
@@ -234,15 +235,17 @@ def _announce(broker: Broker, urls: tuple[str, ...], sources: tuple[Path, ...]) 
         more = f" and {counted(len(sources) - 1, 'file')} that it includes" if len(sources) > 1 else ""
         _logger.info("Configured by %s%s", sources[0].absolute(), more)
     else:
-        _logger.info("No configuration file is read without: noctule run -c FILE")
-    anonymous = [settings.admits_anonymous(listener) for listener in settings.listeners]
-    who = "open to anybody who can reach it (anonymous)" if all(anonymous) else "open to users that are known"
-    if any(anonymous) and not all(anonymous):
-        who = "open to users that are known, or to anybody (allow_anonymous of its listener)"
-    for url in urls:
-        _logger.info("Listening on %s, %s", url, "for devices" if url.startswith("mqtt-sn:") else who)
+        _logger.info("No configuration file has been named (noctule run -c FILE)")
+    anonymous = [broker.hooks.admit_anonymous(settings, listener) for listener in settings.listeners]
+    for url, listener in broker.listening:
+        is_open = broker.hooks.admit_anonymous(settings, listener)
+        who = "open to anybody who can reach it (anonymous)" if is_open else "open to users that are known"
+        _logger.info("Listening on %s, %s", url, who)
+    for gateway in broker.gateways:
+        _logger.info("Listening on %s, for devices", gateway.url)
     if broker.is_durable:
-        _logger.info("State is kept in %s (durability %s)", data_directory(settings), settings.durability.value)
+        directory = store_directory(settings) or "the store of a plugin"
+        _logger.info("State is kept in %s (durability %s)", directory, settings.durability.value)
     else:
         _logger.info("State is in memory: sessions and retained messages end with this process")
     gateways = tuple(ListenerSettings(gateway.address) for gateway in settings.mqtt_sn)

@@ -345,6 +345,12 @@ class ListenerSettings:
         return by_tls or by_proxy or self.unix.peer_user_name
 
     @property
+    def names_users(self) -> bool:
+        """Whether the transport's word for who a client is takes the place of the user name."""
+        by_tls = self.tls is not None and (self.tls.user_name_from is not None or self.tls.uses_psk)
+        return by_tls or self.proxy.user_name_from_certificate or self.unix.peer_user_name
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can connect, as far as this is known."""
         if self.systemd_socket or self.proxy.protocol_version is not None:

@@ -52,7 +52,18 @@ def toml_value(value: object) -> str:
         if not value:
             return "{}"
         return "{ " + ", ".join(f"{key_text((key,))} = {toml_value(item)}" for key, item in value.items()) + " }"
+    if is_group(type(value)):
+        said = [(field, getattr(value, field.name)) for field in fields_of(type(value))]
+        items = [
+            f"{key_text((field.key,))} = {field_text(field, item)}" for field, item in said if _is_said(field, item)
+        ]
+        return "{ " + ", ".join(items) + " }" if items else "{}"
     raise TypeError(f"TOML has no {type(value).__name__}")
+
+
+def _is_said(field: Field, value: object) -> bool:
+    """Whether a field of an inner table has to be written: not where it is as it would be without."""
+    return value is not None and value != field.default
 
 
 def _toml_string(text: str) -> str:

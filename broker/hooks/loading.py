@@ -96,15 +96,44 @@ def with_store(settings: Settings) -> Settings:
     """
     if settings.durability is Durability.MEMORY:
         return settings
-    for plugin in settings.plugins:
+    for index, plugin in enumerate(settings.plugins):
         try:
             if hasattr(_find(plugin.plugin).factory, "open_store"):
-                return settings
+                plugins = list(settings.plugins)
+                plugins[index] = _in_directory(plugin, settings)
+                return replace(settings, plugins=tuple(plugins))
         except LookupError as error:
             raise PluginError(f"plugin {plugin.name}: {error.args[0]}") from None
     config = _find("sqlite_store").factory.Config(path=data_directory(settings))
     store = PluginSettings("sqlite_store", "sqlite_store", {}, Positions({}), config, authenticates=False)
     return replace(settings, plugins=(*settings.plugins, store))
+
+
+def _in_directory(plugin: PluginSettings, settings: Settings) -> PluginSettings:
+    """The store in SQLite in the directory of ``data_directory``, unless its own options name one.
+
+    PluginError where both are said and differ.
+    """
+    if plugin.plugin != "sqlite_store" or not is_dataclass(plugin.config) or isinstance(plugin.config, type):
+        return plugin
+    if "path" not in plugin.options:
+        return replace(plugin, config=replace(plugin.config, path=data_directory(settings)))
+    own: Path = getattr(plugin.config, "path", data_directory(settings))
+    if settings.data_directory is not None and settings.data_directory != own:
+        raise PluginError(
+            f"plugin {plugin.name}: its path is {own}, and data_directory (or --data) is {settings.data_directory}: "
+            "say one of the two"
+        )
+    return plugin
+
+
+def store_directory(settings: Settings) -> Path | None:
+    """Where the store in SQLite keeps state, by settings that ``with_store`` has made; None where it is another's."""
+    for plugin in settings.plugins:
+        if plugin.plugin == "sqlite_store":
+            path: Path | None = getattr(plugin.config, "path", None)
+            return path
+    return None
 
 
 def data_directory(settings: Settings) -> Path:

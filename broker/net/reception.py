@@ -73,8 +73,13 @@ class Reception:
     @property
     def urls(self) -> tuple[str, ...]:
         """How clients name what is listened on."""
+        return tuple(url for url, _ in self.listening)
+
+    @property
+    def listening(self) -> tuple[tuple[str, ListenerSettings], ...]:
+        """Each of ``urls`` with the settings of its listener."""
         return tuple(
-            url
+            (url, listener.entrance.settings)
             for listener in self._listeners.values()
             for url in (*(bound.url for bound in listener.listening), *listener.urls)
         )
