@@ -197,13 +197,12 @@ def with_damage(data: Path) -> Iterator[None]:
 def test_a_damaged_file(data: Path, tmp_path: Path, on_corrupt: str) -> None:
     for _ in with_damage(data):
         config = tmp_path / "noctule.toml"
-        config.write_text(
-            f'allow_anonymous = true\n[plugins.sqlite_store]\npath = "{data}"\non_corrupt = "{on_corrupt}"\n'
-        )
+        config.write_text(f'allow_anonymous = true\n[plugins.sqlite_store]\non_corrupt = "{on_corrupt}"\n')
+        arguments = ("-c", str(config), "--data", str(data))
         if on_corrupt == "refuse":
-            assert 'set on_corrupt = "quarantine"' in not_started("-c", str(config))
+            assert 'set on_corrupt = "quarantine"' in not_started(*arguments)
             return
-        broker = BrokerProcess("-c", str(config))
+        broker = BrokerProcess(*arguments)
         try:
             broker.wait_until_listening()
             broker.printed("is damaged: .*set aside as")
