@@ -36,6 +36,7 @@ COMPILED = [
     "router",
     "link",
     "websocket",
+    "census",
 ]
 if sys.platform.startswith("linux"):
     COMPILED.append("reactor")  # epoll; elsewhere every connection is a trio task over a stream

@@ -44,6 +44,9 @@ cdef class Link(Outlet):
     cdef Route _route                   # of the last topic published to
     cdef WriteBuffer rest               # of a packet that is not whole yet
     cdef double last_received
+    cdef readonly double opened_at      # when CONNECT was accepted, on the broker's clock
+    cdef readonly uint64_t received     # bytes in all so far
+    cdef readonly uint64_t publishes_received
     cdef readonly uint16_t keep_alive_s
     cdef readonly uint8_t state
     cdef readonly bint is_paused

@@ -52,6 +52,12 @@ class Filter(Protocol):
     def end(self) -> bytes:
         """What says to the peer that nothing more comes; empty where it has been said, or nothing says it."""
 
+def is_of_broker(topic: bytes) -> bool:
+    """Whether no client may publish to this topic, whatever access rules say.
+
+    That is ``$SYS`` and what is below it, but for ``$SYS/broker/connection/NAME/state``: bridges write there.
+    """
+
 class Link(Outlet):
     """One connection. ``wake()`` is called when there is something to send (``take_output``).
 
@@ -68,6 +74,13 @@ class Link(Outlet):
     origin: Any
     filter: Filter | None
     keep_alive_s: int
+
+    #: When CONNECT was accepted, on the broker's clock.
+    opened_at: float
+
+    #: Bytes in all that came, and the PUBLISH packets among them.
+    received: int
+    publishes_received: int
     state: int
     is_paused: bool
     has_more: bool

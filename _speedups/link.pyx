@@ -21,7 +21,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer, left, pending
 from noctule._speedups.codec cimport (
@@ -86,6 +86,25 @@ cdef inline bint _is_allowed(int rights, uint8_t qos, bint retain) noexcept:
     return rights & 1 and (not retain or rights & 2) and qos <= rights >> 2
 
 
+cdef bint _is_of_broker(const unsigned char *topic, size_t size) noexcept:
+    """Whether the broker alone publishes there: $SYS and what is below it, but for what bridges say of themselves."""
+    cdef size_t i
+    if size < 4 or memcmp(topic, b"$SYS", 4) != 0 or (size > 4 and topic[4] != c"/"):
+        return False
+    # $SYS/broker/connection/<one level>/state
+    if size < 30 or memcmp(topic, b"$SYS/broker/connection/", 23) != 0 or memcmp(topic + size - 6, b"/state", 6) != 0:
+        return True
+    for i in range(23, size - 6):
+        if topic[i] == c"/":
+            return True
+    return False
+
+
+def is_of_broker(bytes topic not None):
+    """Whether no client may publish to this topic, whatever access rules say."""
+    return _is_of_broker(<const unsigned char *>PyBytes_AS_STRING(topic), PyBytes_GET_SIZE(topic))
+
+
 @cython.no_gc
 cdef class Link(Outlet):
     """One connection. ``wake()`` is called when there is something to send (``take_output``).
@@ -103,6 +122,7 @@ cdef class Link(Outlet):
         self.peer = peer
         self.packet_max = NO_PACKET_MAX
         self.last_received = self.plane.now
+        self.plane.counters.sockets_opened += 1
 
     def __dealloc__(self):
         self._drop_buffers()
@@ -138,7 +158,7 @@ cdef class Link(Outlet):
         self.keep_alive_s = keep_alive_s
         self.packet_max_in = <uint32_t>self.plane.packet_max_bytes
         self.alias_max_in = self.plane.alias_max_in
-        self.last_received = self.plane.now
+        self.last_received = self.opened_at = self.plane.now
         if keep_alive_s:
             self.plane.deadlines.schedule_at(self, self.plane.now + 1.5 * keep_alive_s)
         else:
@@ -337,6 +357,7 @@ cdef class Link(Outlet):
 
     cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1:
         self.plane.counters.bytes_received += size
+        self.received += size
         if self.state >= LINK_ENDING:
             return 0
         if self.is_paused or self.has_more or self.is_stalled:
@@ -460,6 +481,7 @@ cdef class Link(Outlet):
                 if not self._size_allowed(&frame):
                     return 0
             self.plane.counters.packets_received[frame.first >> 4] += 1
+            self.publishes_received += frame.first >> 4 == PUBLISH
             if self.plane.packet_received is not None and not self._is_shown:
                 self.plane.tell(self.plane.packet_received, self,
                                 PyBytes_FromStringAndSize(<const char *>start, frame.size))
@@ -468,6 +490,7 @@ cdef class Link(Outlet):
             if outcome == AGAIN:
                 self._is_shown = True
                 self.plane.counters.packets_received[frame.first >> 4] -= 1
+                self.publishes_received -= frame.first >> 4 == PUBLISH
                 cursor.at = start
                 break
             if outcome == STOP:
@@ -533,13 +556,12 @@ cdef class Link(Outlet):
             if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, &fault) < 0:
                 return self._refuse(&fault)
             self._route = self.router.route_of(fields.parts.topic, fields.parts.topic_size)
-            if self.session.access is not None:
-                self._route_rights = self._rights_at(fields.parts.topic, fields.parts.topic_size)
-                if self._route_rights == RIGHTS_UNKNOWN:
-                    self._route = None
-                    return AGAIN
+            self._route_rights = self._rights_at(fields.parts.topic, fields.parts.topic_size)
+            if self._route_rights == RIGHTS_UNKNOWN:
+                self._route = None
+                return AGAIN
         self.plane.counters.publish_bytes_received += fields.parts.payload_size
-        if self.session.access is not None and not _is_allowed(self._route_rights, fields.qos, fields.retain):
+        if not _is_allowed(self._route_rights, fields.qos, fields.retain):
             self._flush_run(run)
             return self._denied(&fields, None)
         if fields.qos == 0 and not fields.retain and fields.properties.alias == 0 and not self.plane.sees_messages:
@@ -623,14 +645,13 @@ cdef class Link(Outlet):
                 self.plane.counters.publish_bytes_received += fields.parts.payload_size
                 return self._dropped(fields, <int>answer)
             message = <Message>answer
-        if self.session.access is not None:
-            rights = self._rights_at(message.data, message.topic_size)
-            if rights == RIGHTS_UNKNOWN:
-                self._changed = message
-                return AGAIN
-            if not _is_allowed(rights, message.qos, message.retain):
-                self.plane.counters.publish_bytes_received += fields.parts.payload_size
-                return self._denied(fields, message)
+        rights = self._rights_at(message.data, message.topic_size)
+        if rights == RIGHTS_UNKNOWN:
+            self._changed = message
+            return AGAIN
+        if not _is_allowed(rights, message.qos, message.retain):
+            self.plane.counters.publish_bytes_received += fields.parts.payload_size
+            return self._denied(fields, message)
         self.plane.counters.publish_bytes_received += fields.parts.payload_size
         route = self.router.route_of(message.data, message.topic_size)
         return self._accept(fields, message, route)
@@ -647,9 +668,14 @@ cdef class Link(Outlet):
 
     cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1:
         """What the session may do at this topic: asked once, and remembered until rights change."""
-        cdef bytes name = PyBytes_FromStringAndSize(<const char *>topic, size)
+        cdef bytes name
         cdef object rights
         cdef bint has_asked = False
+        if _is_of_broker(topic, size):
+            return 0
+        if self.session.access is None:
+            return RIGHTS_ALL
+        name = PyBytes_FromStringAndSize(<const char *>topic, size)
         if self._rights is None or self._rights_generation != self.router.access_generation \
                 or len(self._rights) >= RIGHTS_MAX:
             self._rights = {}

@@ -14,6 +14,7 @@ cdef struct Counters:
     uint64_t bytes_sent
     uint64_t packets_received[16]       # by packet type
     uint64_t packets_sent[16]
+    uint64_t sockets_opened             # connections that were accepted, whatever came of them
     uint64_t publish_bytes_received     # payload bytes
     uint64_t publish_bytes_sent
     uint64_t dropped_slow_reader        # QoS 0 past a link's write limit
@@ -78,7 +79,8 @@ cdef class Outlet(Timed):
     cdef bint takes_as_is               # received bytes of its layout may be sent as they are: no size limit, no aliases
     cdef bint is_dirty
     cdef public uint8_t durability      # 0: acknowledgements wait for nothing, 1: for the system, 2: for the disk
-    cdef uint64_t written               # bytes in all so far: the position of the end of ``out``
+    cdef readonly uint64_t written      # bytes in all so far: the position of the end of ``out``
+    cdef readonly uint64_t publishes_sent
     cdef uint64_t hold_positions[2]     # what stands from there on waits until the batch of this ticket is kept
     cdef uint64_t hold_tickets[2]
     cdef uint8_t hold_count

@@ -13,6 +13,7 @@ from noctule._speedups.session import Session
 class Counts(TypedDict):
     """What the data plane has counted since it was made."""
 
+    sockets_opened: int
     bytes_received: int
     bytes_sent: int
     packets_received: tuple[int, ...]
@@ -113,6 +114,9 @@ class Outlet(Timed):
 
     #: What acknowledgements wait for. 0: nothing, 1: the system has what they say, 2: the disk has.
     durability: int
+    #: Bytes in all that were written to it, whether or not they have been sent, and the PUBLISH packets among them.
+    written: int
+    publishes_sent: int
     @property
     def pending_bytes(self) -> int:
         """Written and not yet sent."""

@@ -209,6 +209,7 @@ cdef class Plane:
     def counts(self):
         """The counters as a dict; ``packets_received`` and ``packets_sent`` are tuples by packet type."""
         return {
+            "sockets_opened": self.counters.sockets_opened,
             "bytes_received": self.counters.bytes_received,
             "bytes_sent": self.counters.bytes_sent,
             "packets_received": tuple(self.counters.packets_received[i] for i in range(16)),

@@ -101,6 +101,11 @@ cdef Via _via(bytes identifiers, bytes group):
     return via
 
 
+cdef inline bint _is_statistic(const unsigned char *topic, size_t size) noexcept:
+    """Whether it is below $SYS, where the broker tells of itself: plugins that watch are not told of it."""
+    return size > 4 and memcmp(topic, b"$SYS/", 5) == 0
+
+
 cdef inline int _start_target(Target *target, PyObject *session, uint8_t flags) noexcept:
     target.session = session
     target.via = NULL
@@ -452,7 +457,7 @@ cdef class Router:
             message_qos = fields.qos
             retain = False
             expiry_s = fields.properties.expiry_s
-        if self.plane.message_published is not None:
+        if self.plane.message_published is not None and not _is_statistic(parts.topic, parts.topic_size):
             if message is None:
                 message = message_of(fields, self.plane.now)
             self.plane.tell(self.plane.message_published, source, message)
@@ -493,7 +498,7 @@ cdef class Router:
             self.retained.discard(message.topic)            # [MQTT-3.3.1-6]
         else:
             self.retained.store(message)                    # [MQTT-3.3.1-5]
-        if self.plane.retained_changed is not None:
+        if self.plane.retained_changed is not None and not _is_statistic(message.data, message.topic_size):
             self.plane.tell(self.plane.retained_changed, message.topic, message if message.payload_size else None)
         if message.expires_at != 0.0 and message.payload_size:
             topic = message.topic
@@ -610,6 +615,7 @@ cdef class Router:
                     if done < size_to_send:
                         memcpy(outlet.room(size_to_send - done), bytes_to_send + done, size_to_send - done)
                     self.plane.counters.packets_sent[PUBLISH] += count
+                    outlet.publishes_sent += count
                     self.plane.counters.publish_bytes_sent += payload_bytes
                     continue
             self._run_singly(target, data, size, layout)
@@ -647,6 +653,7 @@ cdef class Router:
                         and pending(&outlet.out) + frame.size <= self.plane.write_max_bytes:
                     memcpy(outlet.room(frame.size), start, frame.size)
                     self.plane.counters.packets_sent[PUBLISH] += 1
+                    outlet.publishes_sent += 1
                     self.plane.counters.publish_bytes_sent += fields.parts.payload_size
                 else:
                     self._send_qos0(target, &fields.parts, False, fields.properties.expiry_s)

@@ -139,6 +139,7 @@ cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retai
         return 0
     write_publish(outlet.room(size), &parts, qos, retain, dup, layout, packet_id, expiry_s, alias, extra, extra_size)
     outlet.plane.counters.packets_sent[PUBLISH] += 1
+    outlet.publishes_sent += 1
     outlet.plane.counters.publish_bytes_sent += parts.payload_size
     return 1
 

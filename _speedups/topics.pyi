@@ -56,5 +56,5 @@ class TopicTree(LevelTree):
         """Forget the topic's retained message. True where there was one."""
     def get(self, topic: bytes) -> Message | None:
         """The topic's retained message; None where it has none."""
-    def walk(self, topic_filter: bytes) -> list[Message]:
-        """A list of the retained messages whose topics match the filter."""
+    def walk(self, topic_filter: bytes, limit: int = -1) -> list[Message]:
+        """A list of the retained messages whose topics match the filter, ``limit`` of them at most (-1: all)."""

@@ -560,8 +560,8 @@ cdef class TopicTree(LevelTree):
             return None
         return <Message>node.message
 
-    def walk(self, bytes topic_filter not None):
-        """A list of the retained messages whose topics match the filter."""
+    def walk(self, bytes topic_filter not None, Py_ssize_t limit=-1):
+        """A list of the retained messages whose topics match the filter, ``limit`` of them at most (-1: all)."""
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(topic_filter)
         cdef Level levels[LEVELS_MAX]
         # One entry for each level: the node to look at next there. For "+" and "#" the entry
@@ -573,7 +573,7 @@ cdef class TopicTree(LevelTree):
         cdef bint rest = False      # the filter ends in "#"
         cdef Node *node
         cdef list found = []
-        if count < 0:
+        if count < 0 or limit == 0:
             return found
         last = count
         if levels[count - 1].size == 1 and levels[count - 1].at[0] == c"#":
@@ -593,6 +593,8 @@ cdef class TopicTree(LevelTree):
                 continue
             if node.message != NULL and (depth == last or (rest and depth > last)):
                 found.append(<Message>node.message)
+                if len(found) == limit:
+                    break
             if depth < last and not (levels[depth].size == 1 and levels[depth].at[0] == c"+"):
                 nodes[depth + 1] = self._child(node, &levels[depth])
                 siblings[depth + 1] = False

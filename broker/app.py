@@ -29,11 +29,13 @@ from noctule.net.acceptor import Acceptor
 from noctule.net.clock import Clock
 from noctule.net.entrance import Arrival, Entrance
 from noctule.net.errors import ListenError
+from noctule.net.listeners import Listening, open_listeners
 from noctule.net.mqtt_sn.gateway import Gateway
 from noctule.net.mqtt_sn.sockets import open_gateway
 from noctule.net.reception import Reception
 from noctule.net.streams import Streams
 from noctule.protocol.reason_codes import ReasonCode
+from noctule.services.operations import Operations
 from noctule.storage.store import Store, StoreError
 
 #: How long a plugin's service that has failed rests before it is started again: at first, and at most.
@@ -43,6 +45,12 @@ _SERVICE_REST_MAX_S: Final = 60.0
 #: How long a plugin may take to get ready for another configuration: files are read, perhaps large ones.
 _PREPARE_RELOAD_MAX_S: Final = 60.0
 
+#: What takes a connection over that has been accepted.
+_Adopt = Callable[[socket.socket, Arrival], None]
+
+#: What accepts from a listening socket until it is cancelled, and hands connections to the carrier, or to another.
+_Acceptance = Callable[[socket.socket, Entrance, _Adopt | None], Awaitable[None]]
+
 HAS_REACTOR: Final = sys.platform.startswith("linux")
 
 
@@ -51,7 +59,8 @@ class Broker:
 
     ``authentication_methods``: those of enhanced authentication that clients may ask for; any other is refused.
     ``plugins``: beside those that the settings name, and asked after them. PluginError where one cannot be had.
-    Two brokers fit in one process: nothing here is shared between them.
+    ``http_by_default``: whether there is an HTTP port where the settings do not say; it is done without where the port
+    is taken. Two brokers fit in one process: nothing here is shared between them.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class Broker:
         *,
         authentication_methods: Iterable[AuthenticationMethod] = (),
         plugins: Iterable[Plugin] = (),
+        http_by_default: bool = False,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         self.hooks: HookTable = make_table((*load_plugins(self.settings.plugins), *plugins))
@@ -70,6 +80,11 @@ class Broker:
             raise PluginError(str(error)) from None
         #: The addresses that are listened on, as URLs; filled by ``run`` before it is ready.
         self.urls: tuple[str, ...] = ()
+        #: Where HTTP is served; None: nowhere. And why not, where there should be; empty where there is.
+        self.http_url: str | None = None
+        self.no_http_because = ""
+        self._http_by_default = http_by_default
+        self._operations: Operations | None = None
         self._dispatcher = Dispatcher(self.state, self.hooks)
         self._clock = Clock(self.state, self._dispatcher)
         self._streams = Streams(self.state, self._dispatcher, self._clock)
@@ -183,6 +198,7 @@ class Broker:
     async def _serve(self, task_status: trio.TaskStatus[tuple[str, ...]]) -> None:
         """Listen and serve until ``stop`` is called; every link is closed then."""
         datagrams: list[socket.socket] = []
+        http: list[Listening] = []
         started: set[str] = set()
         has_started = False
         try:
@@ -198,6 +214,9 @@ class Broker:
                 gateway = Gateway(gateway_settings, bound, self.state, self._dispatcher, self._clock)
                 self.gateways = (*self.gateways, gateway)
             self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
+            operations = Operations(self._dispatcher.means, self._clock, self.metrics, lambda: self.urls)
+            self._operations = operations
+            http = await self._open_http()
             async with trio.open_nursery() as connections:
                 connections.start_soon(self._clock.run)
                 connections.start_soon(self._reception.certificates.run)
@@ -209,8 +228,12 @@ class Broker:
                     connections.start_soon(gateway.run)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
-                    await accepting.start(self._reception.serve, accept)
+                    await accepting.start(self._reception.serve, lambda bound, entrance: accept(bound, entrance, None))
                     self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
+                    for one in http:
+                        adopt = self._http_adoption(operations, connections)
+                        accepting.start_soon(accept, one.socket, Entrance(one.settings), adopt)
+                    accepting.start_soon(self._keep_running, "noctule", Service("operations", operations.run))
                     for plugin, service in self._services():
                         accepting.start_soon(self._keep_running, plugin, service)
                     for hook in self.hooks.broker_started:
@@ -221,6 +244,8 @@ class Broker:
                     accepting.cancel_scope.cancel()
                 # Who is told to go and comes back at once is refused, and can try another broker.
                 self._reception.close()
+                for opened in http:
+                    opened.close()
                 await self._end_links()
                 await self._stop_plugins(self.hooks.broker_stopping)
                 connections.cancel_scope.cancel()
@@ -230,10 +255,36 @@ class Broker:
             raise
         finally:
             self._reception.close()
+            for opened in http:
+                opened.close()
             for bound in datagrams:
                 bound.close()
             for link in list(self.state.links):
                 link.close()
+
+    async def _open_http(self) -> list[Listening]:
+        """The sockets of the HTTP port; none where there is none. ListenError where one was asked for."""
+        http = self.settings.http
+        if not (self._http_by_default if http.enabled is None else http.enabled):
+            return []
+        try:
+            opened = await open_listeners(ListenerSettings(http.host, http.port))
+        except ListenError as error:
+            if http.enabled:
+                raise
+            self.no_http_because = str(error)
+            return []
+        self.http_url = opened[0].url.replace("mqtt://", "http://")
+        return opened
+
+    def _http_adoption(self, operations: Operations, connections: trio.Nursery) -> _Adopt:
+        """What takes over connections to the HTTP port."""
+
+        def adopt(connected: socket.socket, arrival: Arrival) -> None:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
+            connections.start_soon(operations.http.serve, stream, arrival.peer)
+
+        return adopt
 
     def _check_entrances(self, settings: Settings) -> None:
         """PluginError where nobody could ever connect to a listener: it is a mistake of the configuration."""
@@ -320,6 +371,8 @@ class Broker:
                 except Exception:  # it was to be ready: the others, and the settings, are in effect
                     self.state.logger.exception("Plugin %s has failed to put its new options into effect", hook.plugin)
             await self._recheck()
+            if self._operations is not None:
+                self._operations.settings_changed()
         return changes
 
     async def _ask_to_reload(self, hook: Hook, settings: Settings) -> Callable[[], None] | None:
@@ -381,7 +434,7 @@ class Broker:
             self._dispatcher.watching.log_failure("recheck", hook, error)
             return Deny("a plugin has failed")
 
-    def _acceptance(self, connections: trio.Nursery) -> Callable[[socket.socket, Entrance], Awaitable[None]]:
+    def _acceptance(self, connections: trio.Nursery) -> _Acceptance:
         """What accepts from a listening socket until it is cancelled; the connections live on in their nursery."""
         if self.carrier is Carrier.REACTOR:
             from noctule.net.pump import Pump
@@ -396,7 +449,7 @@ class Broker:
                 self._streams.serve, stream, arrival.peer, arrival.origin, arrival.filter, arrival.leave
             )
 
-        return lambda listening, entrance: Acceptor(listening, entrance, adopt).run()
+        return lambda listening, entrance, other: Acceptor(listening, entrance, other or adopt).run()
 
     async def _end_links(self) -> None:
         """Send DISCONNECT 0x8B to whom it can be told, flush, and wait a bounded time until they are gone."""

@@ -15,7 +15,7 @@ import trio
 from noctule._version import __version__
 from noctule.app import HAS_REACTOR, Broker, QuietCollector
 from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, counted, print_problems
-from noctule.cli.log_output import open_log
+from noctule.cli.log_output import open_log, reopen_log_files
 from noctule.config.loading import Loaded, load
 from noctule.config.log import LogLevel
 from noctule.config.problems import ConfigError, Place, Positions
@@ -27,6 +27,9 @@ from noctule.net.listeners import ListenError
 
 #: What has the configuration read again.
 _RELOADING: Final = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+
+#: What has the files of the log opened again; so does a reload.
+_REOPENING: Final = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
 _logger = logging.getLogger("noctule")
 
@@ -102,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         _logger.warning("%s: %s", warning.place, warning)
     try:
         settings = with_store(settings)
-        broker = Broker(settings)
+        broker = Broker(settings, http_by_default=True)
     except PluginError as error:
         print(f"noctule: not started: {error}", file=sys.stderr)
         return EXIT_BAD_CONFIG
@@ -170,10 +173,15 @@ async def _serve(broker: Broker, sources: tuple[Path, ...], arguments: argparse.
     """Run the broker until it has stopped; True unless it was cut short by a second signal."""
     stopped_gracefully = False
     stopping = (signal.SIGTERM, signal.SIGINT)
-    with trio.open_signal_receiver(*stopping) as stops, trio.open_signal_receiver(*_RELOADING) as reloads:
+    with (
+        trio.open_signal_receiver(*stopping) as stops,
+        trio.open_signal_receiver(*_RELOADING) as reloads,
+        trio.open_signal_receiver(*_REOPENING) as reopenings,
+    ):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, broker, stops, nursery.cancel_scope)
             nursery.start_soon(_reload_on_signal, broker, reloads, arguments)
+            nursery.start_soon(_reopen_on_signal, reopenings)
             async with trio.open_nursery() as running:
                 await running.start(broker.run)
                 _announce(broker, sources)
@@ -198,7 +206,15 @@ async def _stop_on_signal(broker: Broker, signals: AsyncIterator[int], scope: tr
 async def _reload_on_signal(broker: Broker, signals: AsyncIterator[int], arguments: argparse.Namespace) -> None:
     """Each SIGHUP reads the configuration again."""
     async for _ in signals:
+        reopen_log_files()
         await reload(broker, arguments)
+
+
+async def _reopen_on_signal(signals: AsyncIterator[int]) -> None:
+    """Each SIGUSR1 opens the files of the log again."""
+    async for _ in signals:
+        reopen_log_files()
+        _logger.info("The files of the log are open again.")
 
 
 async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
@@ -207,6 +223,7 @@ async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
     try:
         loaded = load(arguments.config, config_of_plugin=config_of_plugin, authenticates=authenticates)
         settings = with_store(_with_arguments(loaded, arguments))
+        before = broker.settings.log
         changes = await broker.reload(settings)
     except ConfigError as error:
         for problem in (*error.warnings, *error.problems):
@@ -219,7 +236,7 @@ async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
     except Exception:
         _logger.exception("The configuration is not, or not wholly, in effect, by an error of the broker's")
         return
-    open_log(settings.log)
+    open_log(settings.log, before)
     for warning in loaded.warnings:
         _logger.warning("%s: %s", warning.place, warning)
     for change in changes:
@@ -243,6 +260,10 @@ def _announce(broker: Broker, sources: tuple[Path, ...]) -> None:
         _logger.info("Listening on %s, %s", url, who)
     for gateway in broker.gateways:
         _logger.info("Listening on %s, for devices", gateway.url)
+    if broker.http_url is not None:
+        _logger.info("Metrics, health and the state of the broker: %s", broker.http_url)
+    elif broker.no_http_because:
+        _logger.warning("There is no HTTP (metrics, health): %s", broker.no_http_because)
     if broker.is_durable:
         directory = store_directory(settings) or "the store of a plugin"
         _logger.info("State is kept in %s (durability %s)", directory, settings.durability.value)

@@ -19,6 +19,7 @@ from noctule.config.safety import (
     closed_listeners,
     exposed_gateways,
     open_files,
+    open_http,
     open_listeners,
 )
 from noctule.config.settings import PluginSettings, Settings
@@ -142,6 +143,7 @@ def examine(
     warnings = document.warnings + checker.unsafe + open_files(secret_files.values(), checker.secrets)
     if not problems:
         warnings += open_listeners(settings, positions) + exposed_gateways(settings, positions)
+        warnings += open_http(settings, positions)
     return Examined(
         None if problems else settings,
         tuple(_in_order(problems, document)),

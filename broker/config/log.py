@@ -18,6 +18,15 @@ class LogStream(Enum):
     STDERR = "stderr"
     STDOUT = "stdout"
 
+    #: The system's log, by the protocol of syslog.
+    SYSLOG = "syslog"
+
+    #: The journal of systemd, by its own protocol: level, logger and client stay fields.
+    JOURNALD = "journald"
+
+    #: $SYS/broker/log/E, W, N, I and D.
+    TOPIC = "topic"
+
 
 class LogLevel(Enum):
     """From what on a message is logged."""
@@ -27,6 +36,21 @@ class LogLevel(Enum):
     WARNING = "warning"
     ERROR = "error"
     NONE = "none"
+
+
+class SyslogFacility(Enum):
+    """The part of the system that a message comes from, for syslog."""
+
+    DAEMON = "daemon"
+    USER = "user"
+    LOCAL0 = "local0"
+    LOCAL1 = "local1"
+    LOCAL2 = "local2"
+    LOCAL3 = "local3"
+    LOCAL4 = "local4"
+    LOCAL5 = "local5"
+    LOCAL6 = "local6"
+    LOCAL7 = "local7"
 
 
 class LogFormat(Enum):
@@ -48,7 +72,10 @@ class LogSettings:
     format: Annotated[LogFormat, Option("Lines for people, or one JSON object a line.")] = LogFormat.TEXT
     destinations: Annotated[
         tuple[LogStream | Path, ...],
-        Option('Where the log goes: "stderr", "stdout", or paths of files. Several are allowed; none is silence.'),
+        Option(
+            'Where the log goes: "stderr", "stdout", "syslog", "journald", "topic" (below $SYS/broker/log), or paths '
+            "of files. Several are allowed; none is silence. Files are opened anew on SIGHUP and SIGUSR1."
+        ),
     ] = (LogStream.STDERR,)
     timestamps: Annotated[
         bool, Option("Whether each line begins with the time; a service manager that adds its own needs none.")
@@ -58,3 +85,17 @@ class LogSettings:
         Mapping[str, LogLevel],
         Option("Levels of single loggers, by name.", example='{ "noctule.net" = "debug" }'),
     ] = field(default_factory=dict)
+    max_lines_per_source: Annotated[
+        int,
+        Option(
+            "Lines of one kind (the same but for what is filled in) in 10 s; what is beyond is counted, and told in "
+            "one line. 0: any number. The level debug is not limited.",
+            minimum=0,
+        ),
+    ] = 200
+    syslog_facility: Annotated[SyslogFacility, Option("The part of the system that the messages come from.")] = (
+        SyslogFacility.DAEMON
+    )
+    syslog_address: Annotated[
+        str, Option('Where syslog takes messages: the path of its socket, or "HOST:PORT" for UDP.')
+    ] = "/dev/log"

@@ -306,14 +306,12 @@ class _Reader:
             self._scope(line).socket_domain = line
 
     def _protocol(self, line: _Line, value: str) -> None:
-        protocols = {"mqtt": "mqtt", "websockets": "websocket"}
-        if value == "http_api":
-            self._wrong(line, f"the HTTP interface is {_NOT_YET}; remove the listener")
-        elif value == "mqttsn":
+        protocols = {"mqtt": "mqtt", "websockets": "websocket", "http_api": "http_api"}
+        if value == "mqttsn":
             self._wrong(line, "MQTT-SN is configured in a TOML file, as [[mqtt_sn]]; remove the listener")
         elif value not in protocols:
             hint = did_you_mean(value, protocols)
-            self._wrong(line, f'expected mqtt or websockets; got "{value}"{hint}')
+            self._wrong(line, f'expected mqtt, websockets or http_api; got "{value}"{hint}')
         else:
             self._scope(line).say(("protocol",), protocols[value], line.place)
 
@@ -483,7 +481,7 @@ class _Reader:
         kind, *rest = value.split(None, 1)
         if self._log_destinations is None:
             self._log_destinations = []
-        if kind in ("stderr", "stdout"):
+        if kind in ("stderr", "stdout", "syslog", "topic"):
             self._log_destinations.append((kind, line.place))
         elif kind == "file":
             if rest:
@@ -492,13 +490,16 @@ class _Reader:
                 self._wrong(line, "expected log_dest file PATH")
         elif kind == "none":
             self._log_destinations.clear()
-        elif kind in ("syslog", "dlt", "android", "topic"):
-            where = "$SYS/broker/log" if kind == "topic" else kind
-            self._document.warn(line.place, line.name, f"ignored: logging to {where} is {_NOT_YET}")
+        elif kind in ("dlt", "android"):
+            self._document.warn(line.place, line.name, f"ignored: logging to {kind} is {_NOT_YET}")
             if not self._log_destinations:
                 self._log_destinations = None
         else:
             self._wrong(line, f'expected stderr, stdout, syslog, topic, file PATH or none; got "{kind}"')
+
+    def _log_facility(self, line: _Line, value: str) -> None:
+        facility = f"local{value}" if value in tuple("01234567") else value
+        self._document.set(("logging", "syslog_facility"), facility, line.place)
 
     def _log_type(self, line: _Line, value: str) -> None:
         if value in _LEVELS:
@@ -549,10 +550,22 @@ class _Reader:
                     self._document.problem(
                         place, place.name or "", 'stands before every "listener": move it below the one that it is for'
                     )
+        opened = [listener for listener in opened if not self._is_http(listener)]
         self._is_alone(opened, is_local_only)
         for listener in opened:
             self._say_listener(listener)
         self._say_security(opened, is_local_only)
+
+    def _is_http(self, listener: _Listener) -> bool:
+        """Whether it is Mosquitto's HTTP interface, which becomes our HTTP port; that is said then."""
+        protocol, place = listener.values.get(("protocol",), ("", listener.place))
+        if protocol != "http_api":
+            return False
+        self._document.set(("http", "enabled"), True, place)
+        for key in ("port", "address"):
+            if (key,) in listener.values:
+                self._document.set(("http", key), *listener.values[(key,)])
+        return True
 
     def _is_alone(self, opened: list[_Listener], is_local_only: bool) -> None:
         """Whoever says who may connect wants to be reached: warn where only this machine can."""

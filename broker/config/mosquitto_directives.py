@@ -129,7 +129,7 @@ _OUTSIDE_BRIDGES: Final[Mapping[str, Directive]] = {
     "global_max_connections": Refused(f"a limit on all connections is {_NOT_YET}", ("-1",), Reading.NUMBER),
     "include_dir": Special(),
     "log_dest": Special(),
-    "log_facility": Needless("syslog is not written to"),
+    "log_facility": Special(),
     "log_timestamp": Mapped(("logging", "timestamps"), Reading.FLAG),
     "log_timestamp_format": Mapped(("logging", "timestamp_format"), Reading.WHOLE),
     "log_type": Special(),
@@ -171,7 +171,7 @@ _OUTSIDE_BRIDGES: Final[Mapping[str, Directive]] = {
     "retain_available": Refused(f"turning retained messages off is {_NOT_YET}", _ON, Reading.FLAG),
     "retain_expiry_interval": Needless("retained messages go when they expire", Reading.NUMBER),
     "set_tcp_nodelay": Needless("messages are sent at once, many in one packet where they come together", Reading.FLAG),
-    "sys_interval": Ignored(f"the topics below $SYS are {_NOT_YET}", ("0",), Reading.NUMBER),
+    "sys_interval": Mapped(("sys_interval",), Reading.NUMBER),
     "upgrade_outgoing_qos": Refused(
         f"raising the QoS of messages is {_NOT_YET}; MQTT says the lower of the two", _OFF, Reading.FLAG
     ),

@@ -129,6 +129,14 @@ def open_listeners(settings: Settings, positions: Positions) -> list[Problem]:
     return found
 
 
+def open_http(settings: Settings, positions: Positions) -> list[Problem]:
+    """The HTTP port, where its password crosses the network."""
+    if settings.http.is_local or settings.http.enabled is False:
+        return []
+    text = "the password of the HTTP port crosses the network in plain text: put a proxy with TLS in front"
+    return [positions.problem(("http", "address"), text)]
+
+
 def open_files(files: Iterable[tuple[Path, Place, str]], secrets: Iterable[Place]) -> list[Problem]:
     """The files with secrets that others may read or write; where there is no such file nothing is said here."""
     found = []

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from noctule.config import limits
+from noctule.config.addresses import is_loopback
+from noctule.config.http import HttpSettings
 from noctule.config.log import LogSettings
 from noctule.config.mqtt_sn import MqttSnSettings
 from noctule.config.options import Duration, Option, Quantity, Size
@@ -355,16 +357,7 @@ class ListenerSettings:
         """Whether only this machine can connect, as far as this is known."""
         if self.systemd_socket or self.proxy.protocol_version is not None:
             return False
-        return self.path is not None or all(map(_is_loopback, self.hosts))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return self.path is not None or all(map(is_loopback, self.hosts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -633,6 +626,17 @@ class Settings:
     mqtt_sn: Annotated[
         tuple[MqttSnSettings, ...], Option("MQTT-SN gateways: sensors that speak MQTT-SN over UDP.", needs_restart=True)
     ] = ()
+    http: Annotated[HttpSettings, Option("Metrics, health and the state of the broker, over HTTP.")] = field(
+        default_factory=HttpSettings
+    )
+    sys_interval_s: Annotated[
+        Duration,
+        Option(
+            "How often what has changed is published below $SYS; 0: never, and nothing is there.",
+            key="sys_interval",
+            minimum=0,
+        ),
+    ] = 10.0
     plugins: Annotated[tuple[PluginSettings, ...], Option(is_internal=True)] = ()
 
     def admits_anonymous(self, listener: ListenerSettings) -> bool:

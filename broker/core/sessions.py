@@ -23,6 +23,9 @@ class Sessions:
         self._watchers = watchers if watchers is not None else Watchers()
         self._by_client_id: dict[str, Session] = {}
 
+        #: Sessions that have ended because their client stayed away too long.
+        self.expired_count = 0
+
     def __len__(self) -> int:
         return len(self._by_client_id)
 
@@ -151,6 +154,7 @@ class Sessions:
         """Do what is due for a session without connection, and wait for what is not."""
         now = self._plane.now
         if session.ends_at <= now:
+            self.expired_count += 1
             self.end(session, "it has expired")
             return
         if session.will is not None and session.will_due_at <= now:

@@ -1,7 +1,7 @@
 """The links' handler: takes each control packet to the file that handles it, and each fault to its end."""
 
 from noctule._speedups.deadlines import Alarm, Timed
-from noctule._speedups.link import DECIDING, NEW, Link
+from noctule._speedups.link import DECIDING, NEW, Link, is_of_broker
 from noctule._speedups.router import RetainedExpiry
 from noctule._speedups.session import Session
 from noctule.core.access import Action
@@ -11,6 +11,7 @@ from noctule.handlers.access_questions import authorized
 from noctule.handlers.auth import handle_auth
 from noctule.handlers.connect import handle_connect, refusal_of
 from noctule.handlers.connection import Connection, end_connection, escaped, last_packet, named_client
+from noctule.handlers.denial_log import BROKER_TOPIC_RULE
 from noctule.handlers.disconnect import handle_disconnect, handle_early_disconnect
 from noctule.handlers.means import Means, make_means
 from noctule.handlers.subscribe import handle_subscribe
@@ -72,7 +73,9 @@ class Dispatcher:
         if session is not None:
             name = topic.decode(errors="replace")
             access: SessionAccess | None = session.access
-            rule = "" if access is None else access.rule_of(Action.PUBLISH, name)
+            rule = BROKER_TOPIC_RULE
+            if not is_of_broker(topic):
+                rule = "" if access is None else access.rule_of(Action.PUBLISH, name)
             self.means.denial_log.write("publish to", session.client, name, rule, self._state.plane.now)
 
     def undecided(self, link: Link, topic: bytes) -> None:

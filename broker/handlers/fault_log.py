@@ -1,8 +1,34 @@
 """One log line for each fault of a peer's, at a limited rate: a hostile peer must not fill the log."""
 
 import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
 
 from noctule.config import limits
+
+#: The latest faults that can be asked for.
+RECENT_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a connection was ended or refused."""
+
+    #: In seconds since 1970.
+    at: float
+
+    #: Address and port.
+    peer: str
+
+    #: The client identifier in brackets, escaped; empty where it is not known.
+    who: str
+
+    text: str
+
+    #: The statement of the specification; empty where it is none.
+    rule: str
 
 
 class FaultLog:
@@ -15,11 +41,15 @@ class FaultLog:
         self._lines = 0
         self._left_out = 0
 
+        #: The latest, the last one at the end.
+        self.recent: deque[Fault] = deque(maxlen=RECENT_MAX)
+
     def write(self, peer: str, who: str, text: str, rule: str, now: float, error: BaseException | None = None) -> None:
         """Log why the connection of ``peer`` (address and port) ends, unless its address has said enough for now.
 
         ``error``: of ours or of a plugin's, whose traceback is wanted.
         """
+        self.recent.append(Fault(time.time(), peer, who, text, rule))
         if now >= self._interval_ends_at:
             if self._left_out:
                 self._logger.warning("%d more broken packets were not logged.", self._left_out)
@@ -34,4 +64,12 @@ class FaultLog:
         self._by_address[address] = count + 1
         self._lines += 1
         rule_text = f" [{rule}]" if rule else ""
-        self._logger.warning("Closed the connection of %s%s: %s%s.", peer, who, text, rule_text, exc_info=error)
+        self._logger.warning(
+            "Closed the connection of %s%s: %s%s.",
+            peer,
+            who,
+            text,
+            rule_text,
+            exc_info=error,
+            extra={"peer": peer, "rule": rule},
+        )

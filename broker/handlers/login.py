@@ -9,7 +9,7 @@ import dataclasses
 import secrets
 from dataclasses import dataclass
 
-from noctule._speedups.link import Link
+from noctule._speedups.link import Link, is_of_broker
 from noctule.config.settings import ListenerSettings
 from noctule.core.access import Action
 from noctule.core.clients import Client
@@ -24,6 +24,7 @@ from noctule.handlers.access_questions import (
 )
 from noctule.handlers.admission import Identity, admit, origin_of, refuse
 from noctule.handlers.connection import Candidate, escaped
+from noctule.handlers.denial_log import BROKER_TOPIC_RULE
 from noctule.handlers.means import Means
 from noctule.handlers.revoking import filter_text
 from noctule.hooks.answers import Allow, Credentials, Deny, Verdict
@@ -238,10 +239,16 @@ class _Entry:
     def has_subscriptions(self, access: SessionAccess | None) -> None:
         """Of an old session's subscriptions it is known which are allowed; whether its Will is comes next."""
         will = self.packet.will
-        if will is None or access is None:
+        if will is None:
             self.admit(access)
             return
         topic = will.topic.encode()
+        if is_of_broker(topic):
+            self.refuse_will(BROKER_TOPIC_RULE)
+            return
+        if access is None:
+            self.admit(access)
+            return
         if isinstance(access, AskedAccess):
             asked = access
 
@@ -260,17 +267,17 @@ class _Entry:
         """A Will that may not be published refuses its CONNECT: whoever relies on it would not be told otherwise."""
         will = self.packet.will
         if will is not None and not is_allowed(rights, will.qos, will.retain):
-            means = self.means
-            means.denial_log.write(
-                "publish its Will to",
-                self.client,
-                will.topic,
-                access.rule_of(Action.PUBLISH, will.topic),
-                means.state.plane.now,
-            )
-            _refuse_login(means, self.link, self.packet, "")
+            self.refuse_will(access.rule_of(Action.PUBLISH, will.topic))
             return
         self.admit(access)
+
+    def refuse_will(self, rule: str) -> None:
+        """The Will may not be published, by this rule."""
+        will = self.packet.will
+        means = self.means
+        topic = "" if will is None else will.topic
+        means.denial_log.write("publish its Will to", self.client, topic, rule, means.state.plane.now)
+        _refuse_login(means, self.link, self.packet, "")
 
     def admit(self, access: SessionAccess | None) -> None:
         """Every question is answered, if the answers are not old already."""

@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from noctule._speedups.link import Link
+from noctule._speedups.link import Link, is_of_broker
 from noctule._speedups.message import Message
 from noctule._speedups.session import Session
 from noctule.core.access import Action
 from noctule.core.clients import Client
 from noctule.core.state import State
 from noctule.handlers.access import AskedAccess, SessionAccess, is_allowed
+from noctule.handlers.denial_log import BROKER_TOPIC_RULE
 from noctule.handlers.means import Means
 from noctule.hooks.answers import Drop
 from noctule.hooks.table import Hook, Hooks
@@ -94,6 +95,11 @@ class Watching:
                 return None
             message = changed
         access: SessionAccess | None = session.access
+        topic = message.topic.decode(errors="replace")
+        if is_of_broker(message.topic):
+            now = self._state.plane.now
+            self._means.denial_log.write("publish its Will to", session.client, topic, BROKER_TOPIC_RULE, now)
+            return None
         if access is None:
             return message
         # The answer at CONNECT was about the topic of the Will, not about one that a plugin has put in its place.
@@ -103,7 +109,6 @@ class Watching:
             rights = access.publish_rights(message.topic)
         if is_allowed(rights, message.qos, message.retain):
             return message
-        topic = message.topic.decode(errors="replace")
         self._means.denial_log.write(
             "publish its Will to", session.client, topic, access.rule_of(Action.PUBLISH, topic), self._state.plane.now
         )

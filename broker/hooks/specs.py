@@ -180,7 +180,10 @@ def unsubscribed(client: Client, topic_filter: str) -> None:
 
 @hookspec
 def message_published(client: Client | None, message: Message) -> None:
-    """All: a message goes out to whoever subscribes to it. None: it is the broker's or a plugin's own."""
+    """All: a message goes out to whoever subscribes to it. None: it is the broker's or a plugin's own.
+
+    Not called for what the broker tells of itself below $SYS.
+    """
 
 
 @hookspec
@@ -195,7 +198,7 @@ def message_dropped(client_id: str | None, message: Message, reason: str) -> Non
 
 @hookspec
 def retained_changed(topic: str, message: Message | None) -> None:
-    """All: a topic has another retained message, or none any more."""
+    """All: a topic has another retained message, or none any more. Not called for topics below $SYS."""
 
 
 @hookspec

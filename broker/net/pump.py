@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Callable
 
 import trio
 from noctule._speedups.reactor import Reactor, SocketLink
@@ -53,14 +54,23 @@ class Pump:
         state.links.add(link)
         state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.connect_timeout_s)
 
-    async def accept(self, listening: socket.socket, entrance: Entrance) -> None:
-        """Accept from a listening socket, within the reactor's turns, until cancelled."""
-        acceptor = Acceptor(listening, entrance, self._adopt)
+    async def accept(
+        self,
+        listening: socket.socket,
+        entrance: Entrance,
+        adopt: Callable[[socket.socket, Arrival], None] | None = None,
+    ) -> None:
+        """Accept from a listening socket, within the reactor's turns, until cancelled.
+
+        ``adopt``: what takes the connections over in place of the reactor, as tasks of trio's.
+        """
+        acceptor = Acceptor(listening, entrance, self._adopt if adopt is None else adopt)
         resting = trio.Event()
         rest_s = 0.0
 
         def accept_waiting() -> None:
             nonlocal rest_s
+            self._reactor.yield_soon |= adopt is not None
             rest_s = acceptor.accept_waiting()
             if rest_s:
                 self._reactor.unwatch(listening.fileno())

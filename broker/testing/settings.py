@@ -37,12 +37,12 @@ def settings_for(
     """What a test has asked for, on one port of 127.0.0.1 that the system chooses.
 
     ``config``, a file, and ``settings`` exclude each other. Where nothing says who is let in, everybody is, unless a
-    plugin authenticates. ValueError, the test's fault, for what excludes each other and for a limit that is none;
+    plugin authenticates. There is nothing below $SYS unless ``settings`` or the file is given. ValueError, the test's fault, for what excludes each other and for a limit that is none;
     ConfigError where the file cannot be used.
     """
     if config is not None and settings is not None:
         raise ValueError("config and settings say the same thing: only one of them can")
-    found = settings if settings is not None else Settings()
+    found = settings if settings is not None else Settings(sys_interval_s=0)
     if config is not None:
         found = load(config, environment={}, config_of_plugin=config_of_plugin).settings
     unknown = limits.keys() - {field.name for field in fields(found.limits)}

@@ -111,12 +111,45 @@ def test_limits_and_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "facility"), [("5", "local5"), ("local0", "local0"), ("daemon", "daemon"), ("8", None), ("mail", None)]
+)
+def test_log_facility(tmp_path: Path, text: str, facility: str | None) -> None:
+    path = directive(tmp_path, f"log_facility {text}\n")
+    if facility is None:
+        assert "log_facility" in errors(path)[0]
+    else:
+        assert loaded(path).settings.log.syslog_facility.value == facility
+
+
+def test_sys_interval(tmp_path: Path) -> None:
+    assert loaded(directive(tmp_path, "sys_interval 3\n")).settings.sys_interval_s == 3
+    assert loaded(directive(tmp_path, "sys_interval 0\n")).settings.sys_interval_s == 0
+    assert loaded(directive(tmp_path, "")).settings.sys_interval_s == 10
+
+
+def test_http_api_is_our_http_port(tmp_path: Path) -> None:
+    text = "allow_anonymous true\nlistener 1883\nlistener 9884 127.0.0.1\nprotocol http_api\n"
+    settings = loaded(directive(tmp_path, text)).settings
+    assert [listener.port for listener in settings.listeners] == [1883]
+    assert (settings.http.enabled, settings.http.host, settings.http.port) == (True, "127.0.0.1", 9884)
+
+
+def test_http_api_for_everybody_needs_a_password(tmp_path: Path) -> None:
+    path = directive(tmp_path, "allow_anonymous true\nlistener 1883\nlistener 9884\nprotocol http_api\n")
+    assert "NOCTULE__HTTP__PASSWORD" in errors(path)[0]
+    assert loaded(path, NOCTULE__HTTP__PASSWORD="secret").settings.http.host == "*"
+
+
+@pytest.mark.parametrize(
     ("text", "destinations"),
     [
         ("log_dest none\n", ()),
-        ("log_dest syslog\n", (LogStream.STDERR,)),
-        ("log_dest stdout\nlog_dest syslog\n", (LogStream.STDOUT,)),
-        ("log_dest syslog\nlog_dest stdout\n", (LogStream.STDOUT,)),
+        ("log_dest syslog\n", (LogStream.SYSLOG,)),
+        ("log_dest stdout\nlog_dest syslog\n", (LogStream.STDOUT, LogStream.SYSLOG)),
+        ("log_dest topic\nlog_dest stdout\n", (LogStream.TOPIC, LogStream.STDOUT)),
+        ("log_dest dlt\n", (LogStream.STDERR,)),
+        ("log_dest stdout\nlog_dest dlt\n", (LogStream.STDOUT,)),
+        ("log_dest dlt\nlog_dest stdout\n", (LogStream.STDOUT,)),
     ],
 )
 def test_log_destinations(tmp_path: Path, text: str, destinations: tuple[LogStream, ...]) -> None:

@@ -88,3 +88,12 @@ def test_who_is_let_in(settings: Settings, admits: bool) -> None:
 def test_a_plugin_ends_what_nobody_said(tmp_path: Path) -> None:
     settings = loaded(written(tmp_path, "plugins = ['password_file']")).settings
     assert not settings.admits_anonymous(settings.listeners[0])
+
+
+def test_the_password_of_the_http_port_crosses_the_network(tmp_path: Path) -> None:
+    text = '[http]\naddress = "*"\npassword_file = "password"\n'
+    (tmp_path / "password").write_text("x")
+    (tmp_path / "password").chmod(0o600)
+    (found,) = warnings(written(tmp_path, text))
+    assert found.startswith("noctule.toml:2: warning: http.address: the password of the HTTP port crosses the network")
+    assert warnings(written(tmp_path, text.replace("*", "127.0.0.1"))) == []

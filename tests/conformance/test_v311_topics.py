@@ -26,8 +26,8 @@ TOPICS = (
     "/",
     "//",
     "a b/c",
-    "$SYS",
-    "$SYS/monitor/Clients",
+    "$SYSTEM",
+    "$SYSTEM/monitor/Clients",
     "$",
     "$internal/sport",
 )
@@ -60,9 +60,9 @@ MATCHES: dict[str, set[str]] = {
     "+/+/+": {"sport/tennis/player1", "sport/tennis/player2", "//"},
     "a b/c": {"a b/c"},
     "a b/+": {"a b/c"},
-    "$SYS/#": {"$SYS", "$SYS/monitor/Clients"},
-    "$SYS/monitor/+": {"$SYS/monitor/Clients"},
-    "$SYS/+/Clients": {"$SYS/monitor/Clients"},
+    "$SYSTEM/#": {"$SYSTEM", "$SYSTEM/monitor/Clients"},
+    "$SYSTEM/monitor/+": {"$SYSTEM/monitor/Clients"},
+    "$SYSTEM/+/Clients": {"$SYSTEM/monitor/Clients"},
     "+/monitor/Clients": set(),
     "+/sport": {"/sport"},
     "$internal/+": {"$internal/sport"},
@@ -93,7 +93,7 @@ async def test_no_wildcard_at_the_beginning_reaches_a_dollar_topic(world: World)
             "#", "+", "+/#", "+/+", "+/a", "+/a/#", "+/+/#", version=version, client_id="s"
         )
         publisher = await world.connect("p", version, will=Will("$x/a", b"will", 1, True))
-        for topic in ("$x", "$x/a", "$", "$/a", "$x/a/b", "$SYS/a"):
+        for topic in ("$x", "$x/a", "$", "$/a", "$x/a/b", "$SYSTEM/a"):
             for qos in (0, 1, 2):
                 await publisher.publish(topic, b"x", qos)
                 await publisher.publish(topic, b"x", qos, retain=True)

@@ -15,8 +15,20 @@ T = TypeVar("T")
 VERSIONS = (3, 4, 5)
 
 #: Names and filters that are right, and used by all, so that packets meet.
-TOPICS = [b"a", b"a/b", b"a/b/c", b"/", b"$SYS/x", "é/😀".encode(), b"long" * 20]
-FILTERS = [*TOPICS, b"#", b"+", b"a/+", b"a/#", b"+/b/#", b"$SYS/#", b"$share/g/a", b"$share/g/#", b"$share/h/+/b"]
+TOPICS = [b"a", b"a/b", b"a/b/c", b"/", b"$x/y", "é/😀".encode(), b"long" * 20]
+FILTERS = [
+    *TOPICS,
+    b"#",
+    b"+",
+    b"a/+",
+    b"a/#",
+    b"+/b/#",
+    b"$x/#",
+    b"$SYS/#",
+    b"$share/g/a",
+    b"$share/g/#",
+    b"$share/h/+/b",
+]
 CLIENT_IDS = [b"one", b"two", b"three"]
 
 #: Strings that are wrong somewhere: as topic, filter, client identifier, or at all (1.5.4, 4.7, 4.8.2).

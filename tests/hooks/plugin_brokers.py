@@ -33,6 +33,7 @@ async def broker_with(
             base,
             listeners=() if carrier is None else (LOOPBACK,),
             carrier=carrier,
+            sys_interval_s=0,
             allow_anonymous=allow_anonymous,
             limits=replace(base.limits, **limits) if limits else base.limits,
         ),

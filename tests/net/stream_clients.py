@@ -154,7 +154,7 @@ async def running_broker(
     """
     if listeners is None:
         listeners = () if carrier is None else (LOOPBACK,)
-    broker = Broker(Settings(listeners, Limits(**limits), carrier))
+    broker = Broker(Settings(listeners, Limits(**limits), carrier, sys_interval_s=0))
     streams: list[trio.abc.Stream] = []
     try:
         async with trio.open_nursery() as nursery:

@@ -169,7 +169,13 @@ async def running_gateway(
 ) -> AsyncIterator[RunningGateway]:
     """A broker with one gateway on loopback; it is stopped at the end, and must have let go of everything."""
     made = Broker(
-        Settings((), Limits(**(limits or {})), mqtt_sn=(MqttSnSettings(port=0, **settings),), **(broker or {}))
+        Settings(
+            (),
+            Limits(**(limits or {})),
+            mqtt_sn=(MqttSnSettings(port=0, **settings),),
+            sys_interval_s=0,
+            **(broker or {}),
+        )
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(made.run)

@@ -1,0 +1,1 @@
+"""What runs beside the connections: $SYS, metrics, HTTP, where the log goes."""

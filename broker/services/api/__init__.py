@@ -1,0 +1,1 @@
+"""The interface for programs over HTTP: what it answers, how, and its description."""
