@@ -37,8 +37,8 @@ def settings_for(
     """What a test has asked for, on one port of 127.0.0.1 that the system chooses.
 
     ``config``, a file, and ``settings`` exclude each other. Where nothing says who is let in, everybody is, unless a
-    plugin authenticates. There is nothing below $SYS unless ``settings`` or the file is given. ValueError, the test's fault, for what excludes each other and for a limit that is none;
-    ConfigError where the file cannot be used.
+    plugin authenticates. There is nothing below $SYS unless ``settings`` or the file is given. ValueError, the test's
+    fault, for what excludes each other and for a limit that is none; ConfigError where the file cannot be used.
     """
     if config is not None and settings is not None:
         raise ValueError("config and settings say the same thing: only one of them can")

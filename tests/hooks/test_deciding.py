@@ -1,5 +1,6 @@
 """authenticate, load_access, authorize and rewrite_subscription: every kind of answer, and none in time."""
 
+import inspect
 import math
 from dataclasses import replace
 from typing import Any
@@ -81,7 +82,14 @@ NOT_YES = [
     late,
     stubborn,
 ]
-lies = pytest.mark.parametrize("answer", NOT_YES, ids=repr)
+
+
+def shown(value: object) -> str:
+    """The value in the test's name, the same in every run."""
+    return value.__name__ if inspect.isfunction(value) else repr(value)
+
+
+lies = pytest.mark.parametrize("answer", NOT_YES, ids=shown)
 
 
 async def asking(running: RunningBroker, version: ProtocolVersion = V5, **fields: Any) -> Connack:
@@ -286,7 +294,7 @@ def test_load_access() -> None:
     run_mocked(main)
 
 
-@pytest.mark.parametrize("answer", [None, RuntimeError("boom"), "yes", 7, hang, late], ids=repr)
+@pytest.mark.parametrize("answer", [None, RuntimeError("boom"), "yes", 7, hang, late], ids=shown)
 def test_load_access_that_has_no_rules(answer: Any) -> None:
     """The client is let in, and may do nothing."""
 
@@ -326,7 +334,7 @@ class LyingRules(Rules):
         return self._said()
 
 
-@pytest.mark.parametrize("answer", [RuntimeError("boom"), "yes", 7, 1.0, [], Allow()], ids=repr)
+@pytest.mark.parametrize("answer", [RuntimeError("boom"), "yes", 7, 1.0, [], Allow()], ids=shown)
 def test_rules_that_lie(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with broker_with(LoadsAccess(load_access=LyingRules(answer))) as running:
@@ -619,7 +627,7 @@ def test_rewrite_subscription_is_a_chain_and_judged_at_its_end() -> None:
         (Subscription(""), 0x8F),
         (Subscription("a", share_name="g+"), 0x8F),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_rewrite_subscription_to_what_is_none(answer: Any, code: int) -> None:
     async def main() -> None:

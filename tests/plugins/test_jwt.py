@@ -436,6 +436,7 @@ def _ec_pem() -> bytes:
         ("jwks_file", json.dumps({"keys": [jwk(rsa_key())] * 101}).encode(), "more than 100 keys"),
         ("jwks_file", json.dumps({"keys": [jwk(private_key("EdDSA"))]}).encode(), 'no key for the algorithm "RS256"'),
     ],
+    ids=lambda value: "content" if isinstance(value, bytes) else value,
 )
 def test_keys_that_are_none(option: str, content: bytes, text: str, tmp_path: Path) -> None:
     with pytest.raises(PluginError) as caught:
