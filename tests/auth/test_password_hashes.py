@@ -51,6 +51,7 @@ DIGEST_UNPADDED = base64.b64encode(b"d" * 32).decode().rstrip("=")
         (PasswordHasher(1, 8, 1).hash("of argon2-cffi"), b"of argon2-cffi", Argon2Hash),
         (PasswordHasher(3, 64, 4, hash_len=64, salt_len=64).hash("é"), "é".encode(), Argon2Hash),
     ],
+    ids=["sha512", "pbkdf2", "argon2", "argon2-cffi", "argon2-cffi, other sizes"],
 )
 def test_hashes_of_other_programs(text: str, password: bytes, kind: type) -> None:
     stored = parse_hash(text)

@@ -1,5 +1,6 @@
 """AUTH: enhanced authentication before CONNACK and again after it, with methods that say what the test wants."""
 
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +67,13 @@ def raises(error: Exception) -> Callable[[object], object]:
     def fail(data: object) -> object:
         raise error
 
+    fail.__qualname__ = repr(error)
     return fail
+
+
+def shown(value: object) -> str:
+    """The value in the test's name, the same in every run."""
+    return value.__qualname__ if inspect.isfunction(value) else str(value)
 
 
 def broker_with(*answers: Any, **limits: Any) -> tuple[DirectBroker, ScriptedMethod]:
@@ -215,7 +222,7 @@ def test_a_refusal_has_the_methods_code_where_connack_can_carry_it(code: int, to
         AuthSuccess("ann", bytes(70_000)),
         AuthContinue(bytes(70_000)),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_whatever_is_no_yes_is_a_no(answer: Any) -> None:
     """amqtt 0.10.1: an exception in a plugin let everybody in."""
@@ -473,7 +480,7 @@ def test_authenticating_again_and_again() -> None:
         (None, 0x87),
         (raises(ValueError()), 0x87),
     ],
-    ids=str,
+    ids=shown,
 )
 @pytest.mark.parametrize("steps", [0, 1])
 def test_failing_to_authenticate_again_ends_the_connection(answer: Any, code: int, steps: int) -> None:
