@@ -38,8 +38,14 @@ help:
 run: build
 	@exec $(BIN)/noctule run $(ARGS)
 
+# The tests of the specifications run by themselves: the report on every statement needs all of them in one process.
 test: build $(VENV)/.has-test $(HAS_MQTTJS)
+ifeq ($(strip $(TESTS)),)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --ignore tests/conformance --quiet
+	$(BIN)/python -m pytest tests/conformance --quiet
+else
 	$(BIN)/python -m pytest $(TESTS)
+endif
 
 # Every statement of the specifications: covered, not testable from outside, or missing (which fails).
 conformance: build $(VENV)/.has-test
