@@ -36,7 +36,9 @@ from noctule.api import (
     PasswordFileError,
     PasswordHash,
     Passwords,
+    Place,
     PluginError,
+    Problem,
     ReasonCode,
     Service,
     Settings,
@@ -158,6 +160,8 @@ class PasswordFile:
         self._logins = _Logins()
 
         self._entries: dict[str, PasswordEntry] = {}
+        #: How many lines of the file say nothing.
+        self._ignored_lines = 0
         #: The count of reloads when a user's line came or became another; not in it: it was there at the start.
         self._changed_in: dict[str, int] = {}
         self._reloads = 0
@@ -231,6 +235,7 @@ class PasswordFile:
             passwords, unknown = await trio.to_thread.run_sync(
                 _read, config, self._unknown.secret, abandon_on_cancel=True
             )
+        self._refuse_what_is_cut_off(config.path, passwords)
 
         def apply() -> None:
             self._config = config
@@ -308,6 +313,20 @@ class PasswordFile:
 
     # --- what the file says -------------------------------------------------------------------------
 
+    def _refuse_what_is_cut_off(self, path: Path, passwords: Passwords) -> None:
+        """PluginError for a file that has lost all users, or has got lines that say nothing, since it was last taken:
+        somebody is writing it, or was kept from writing all of it."""
+        if self._entries and not passwords.entries:
+            text = (
+                f"no users any more, {len(self._entries)} before; while it runs, the broker keeps the last one (a "
+                "restart takes the file as it is)"
+            )
+            raise PluginError(Problem(Place(str(path), 1), "", text).line("error"))
+        if len(passwords.ignored_lines) > self._ignored_lines:
+            text = "no ':' in it, and no '#' in front; expected user:hash, or a comment"
+            problems = (Problem(Place(str(path), number), "", text) for number in passwords.ignored_lines)
+            raise PluginError("\n".join(problem.line("error") for problem in problems))
+
     def _take(self, passwords: Passwords) -> None:
         """Go by this from now on."""
         before, entries = self._entries, dict(passwords.entries)
@@ -323,6 +342,9 @@ class PasswordFile:
             for user_name in forgotten.keys() - entries.keys():
                 del forgotten[user_name]
         self._entries = entries
+        self._ignored_lines = len(passwords.ignored_lines)
+        if not entries:
+            _logger.warning("%s: has no users: nobody can log in by it", self._config.path)
         if passwords.ignored_lines:
             first, *others = passwords.ignored_lines
             also = f" (and {len(others)} more)" if others else ""

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from noctule.auth.password_file_changes import set_password
+from noctule.auth.password_hashes import HashKind, make_hash
+
 DEADLINE_S = 20.0
 
 PLUGIN = """\
@@ -74,10 +77,12 @@ class Running:
         self._process.send_signal(signal.SIGHUP)
         return "\n".join(self.until("is in effect|Nothing has changed"))
 
-    def connect(self, user_name: str | None = None) -> tuple[socket.socket, bytes]:
+    def connect(self, user_name: str | None = None, password: bytes | None = None) -> tuple[socket.socket, bytes]:
         """A connection of version 5, and its CONNACK."""
         name = b"" if user_name is None else bytes([0, len(user_name)]) + user_name.encode()
-        body = b"\x00\x04MQTT\x05" + (b"\x82" if name else b"\x02") + b"\x00\x00\x00\x00\x00" + name
+        secret = b"" if password is None else bytes([0, len(password)]) + password
+        flags = 0x02 | (0x80 if name else 0) | (0x40 if secret else 0)
+        body = b"\x00\x04MQTT\x05" + bytes([flags]) + b"\x00\x00\x00\x00\x00" + name + secret
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S)
         connection.sendall(b"\x10" + bytes([len(body)]) + body)
         return connection, connection.recv(200)
@@ -200,3 +205,25 @@ def test_a_plugin_that_is_added_takes_a_restart_and_the_log_says_so(tmp_path: Pa
     with running(tmp_path, limits(259)) as broker:
         said = broker.reload("allow_anonymous = true\n" + gate("ann"))
         assert "Changed: plugin gate: added (needs a restart)" in said
+
+
+def test_a_password_file_that_was_emptied_changes_nothing(tmp_path: Path) -> None:
+    """Whoever empties a file locks everybody out, or writes it at this moment: the old one holds until it is whole."""
+    users = tmp_path / "passwd"
+    users.touch(0o600)
+    set_password(users, "ann", make_hash(b"x", HashKind.SHA512_PBKDF2, iterations=1))
+    text = "[[listeners]]\nport = 0\n[plugins.password_file]\npath = 'passwd'\n"
+    with running(tmp_path, text) as broker:
+        connection, connack = broker.connect("ann", b"x")
+        with connection:
+            assert connack[3] == 0
+            good = users.read_text()
+            users.write_text("")
+            said = broker.reload(text + "[limits]\nreceive_maximum = 259\n")
+            assert f"Nothing has changed: plugin password_file: {users}:1: error: no users any more" in said
+            connection.sendall(b"\xc0\x00")
+            assert connection.recv(10) == b"\xd0\x00"
+            users.write_text(good)
+            assert "receive_maximum" in broker.reload()
+            connection.sendall(b"\xc0\x00")
+            assert connection.recv(10) == b"\xd0\x00"

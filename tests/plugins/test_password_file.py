@@ -474,6 +474,58 @@ def test_a_bad_file_is_no_start_and_no_reload(path: Path) -> None:
     run(body)
 
 
+@pytest.mark.parametrize("text", ["", "\n", "# nobody\n", "garbage\nmore of it\n"])
+def test_a_file_that_has_lost_its_users_is_no_reload(path: Path, text: str) -> None:
+    """More likely it is being written, or was cut off, than that everybody is to be locked out."""
+
+    async def body() -> None:
+        plugin = PasswordFile(config_of(path))
+        write(path, text)
+        with pytest.raises(PluginError, match="no users any more") as refused:
+            await plugin.prepare_reload(config_of(path), Settings())
+        assert str(refused.value).startswith(f"{path}:1: error: ")
+        assert await ask(plugin, "alice", b"secret") == Allow()
+
+    run(body)
+
+
+def test_lines_that_say_nothing_are_no_reload(path: Path) -> None:
+    """One that is cut off before its ':' would be a user who is locked out. Those there at the start may stay."""
+
+    async def body() -> None:
+        with path.open("a") as file:
+            file.write("carol hunter2\n")
+        plugin = PasswordFile(config_of(path))
+        await reload(plugin, config_of(path))
+        good = text_of(path)
+        write(path, good.replace("bob:", "bob"))
+        with pytest.raises(PluginError) as refused:
+            await plugin.prepare_reload(config_of(path), Settings())
+        assert str(refused.value).splitlines() == [
+            f"{path}:{number}: error: no ':' in it, and no '#' in front; expected user:hash, or a comment"
+            for number in (2, 3)
+        ]
+        assert await ask(plugin, "bob", b"other") == Allow()
+        write(path, good)
+        await reload(plugin, config_of(path))
+
+    run(body)
+
+
+def test_a_file_that_had_no_users_may_have_none_still(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def body() -> None:
+        path = tmp_path / "passwd"
+        path.touch(0o600)
+        plugin = PasswordFile(config_of(path))
+        await reload(plugin, config_of(path))
+        assert caplog.messages == [f"{path}: has no users: nobody can log in by it"] * 2
+        set_password(path, "alice", pbkdf2(b"secret"))
+        await reload(plugin, config_of(path))
+        assert await ask(plugin, "alice", b"secret") == Allow()
+
+    run(body)
+
+
 def test_who_may_stay_after_a_reload(path: Path) -> None:
     async def body() -> None:
         set_password(path, "carol", pbkdf2(b"third"))
