@@ -247,6 +247,7 @@ class Broker:
                 for opened in http:
                     opened.close()
                 await self._end_links()
+                self._dispatcher.means.fault_log.sum_up()
                 await self._stop_plugins(self.hooks.broker_stopping)
                 connections.cancel_scope.cancel()
         except Exception:

@@ -92,7 +92,7 @@ CERTIFICATE_WATCH_INTERVAL_S: Final = 10.0
 CERTIFICATE_WARNING_DAYS: Final = 14
 CERTIFICATE_WARNING_INTERVAL_S: Final = 86_400.0
 
-#: Lines about broken packets in one interval, for one address and over all; what is beyond is counted.
+#: Lines about faults of one kind in an interval, for one address and over all; what is beyond is counted.
 FAULT_LOG_INTERVAL_S: Final = 10.0
 FAULT_LOG_PER_ADDRESS: Final = 5
 FAULT_LOG_OVERALL: Final = 50

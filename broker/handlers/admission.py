@@ -22,7 +22,7 @@ from noctule.handlers.connection import (
     named_client,
     refusal_packet,
 )
-from noctule.handlers.fault_log import FaultLog
+from noctule.handlers.fault_log import FaultKind, FaultLog
 from noctule.handlers.means import Means
 from noctule.handlers.revoking import drop_what_is_not_allowed
 from noctule.protocol.connack import Connack, encode_connack
@@ -206,14 +206,21 @@ def _end_at(means: Means, client_id: str, expires_at: float | None) -> Alarm | N
 
 
 def refuse(
-    state: State, fault_log: FaultLog, link: Link, packet: Connect, reason_code: int, why: str, tell: str = ""
+    state: State,
+    fault_log: FaultLog,
+    link: Link,
+    packet: Connect,
+    reason_code: int,
+    why: str,
+    tell: str = "",
+    kind: FaultKind = FaultKind.CONNECTION,
 ) -> None:
     """Refuse a CONNECT that is well formed; nothing of it takes effect.
 
     ``why`` is for the log, "" where that has been written; ``tell`` for the client, where that is something else.
     """
     if why:
-        fault_log.write(link.peer, named_client(link), why, "", state.plane.now)
+        fault_log.write(link.peer, named_client(link), why, "", state.plane.now, kind=kind)
     end_connection(state, link, refusal_packet(packet, reason_code, tell or why or None))
 
 

@@ -10,6 +10,7 @@ from noctule.core.authentication import (
 )
 from noctule.handlers.admission import Identity, refuse
 from noctule.handlers.connection import Candidate, Connection, end_connection, escaped, last_packet, named_client
+from noctule.handlers.fault_log import FaultKind
 from noctule.handlers.login import THROTTLED, identified, is_throttled, note_login
 from noctule.handlers.means import Means
 from noctule.protocol.auth import Auth, decode_auth, encode_auth
@@ -25,7 +26,7 @@ _TOLD = "the authentication has failed"
 def begin_authentication(means: Means, link: Link, packet: Connect, method: AuthenticationMethod) -> None:
     """A CONNECT with an Authentication Method: nothing of it takes effect before the method has said yes."""
     if is_throttled(means, link, packet):
-        refuse(means.state, means.fault_log, link, packet, ReasonCode.NOT_AUTHORIZED, THROTTLED, _TOLD)
+        refuse(means.state, means.fault_log, link, packet, ReasonCode.NOT_AUTHORIZED, THROTTLED, _TOLD, FaultKind.LOGIN)
         return
     authentication = Authentication(method, Claimant(packet.client_id, packet.user_name, link.peer))
     link.connection = Candidate(packet, authentication)
@@ -149,9 +150,9 @@ class _Step:
         why = escaped(step.why)
         if isinstance(connection, Candidate):
             code = step.reason_code if step.reason_code >= 0x80 else ReasonCode.NOT_AUTHORIZED
-            refuse(state, self._means.fault_log, link, connection.packet, code, why, _TOLD)
+            refuse(state, self._means.fault_log, link, connection.packet, code, why, _TOLD, FaultKind.LOGIN)
             return
         if why:
-            self._means.fault_log.write(link.peer, named_client(link), why, "", state.plane.now)
+            self._means.fault_log.write(link.peer, named_client(link), why, "", state.plane.now, kind=FaultKind.LOGIN)
         legal = step.reason_code >= 0x80 and step.reason_code in reason_codes_of(PacketType.DISCONNECT)
         end_connection(state, link, last_packet(link, step.reason_code if legal else ReasonCode.NOT_AUTHORIZED, _TOLD))

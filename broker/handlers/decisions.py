@@ -14,7 +14,7 @@ import trio
 from noctule._speedups.link import ENDING, Link
 from noctule.core.state import State
 from noctule.handlers.connection import named_client
-from noctule.handlers.fault_log import FaultLog
+from noctule.handlers.fault_log import FaultKind, FaultLog
 
 
 class Turns(Protocol):
@@ -164,5 +164,11 @@ class Decisions:
             return
         is_late = isinstance(error, trio.TooSlowError)
         self._fault_log.write(
-            link.peer, named_client(link), text, "", self._state.plane.now, None if is_late else error
+            link.peer,
+            named_client(link),
+            text,
+            "",
+            self._state.plane.now,
+            None if is_late else error,
+            FaultKind.DECISION,
         )

@@ -13,6 +13,7 @@ from noctule.handlers.connect import handle_connect, refusal_of
 from noctule.handlers.connection import Connection, end_connection, escaped, last_packet, named_client
 from noctule.handlers.denial_log import BROKER_TOPIC_RULE
 from noctule.handlers.disconnect import handle_disconnect, handle_early_disconnect
+from noctule.handlers.fault_log import FaultKind
 from noctule.handlers.means import Means, make_means
 from noctule.handlers.subscribe import handle_subscribe
 from noctule.handlers.unsubscribe import handle_unsubscribe
@@ -64,7 +65,9 @@ class Dispatcher:
 
     def violation(self, link: Link, reason_code: int, text: str, rule: str) -> None:
         """The peer broke a rule: its connection ends, and version 5 is told why [MQTT-4.13.1-1]."""
-        self._log_fault(link, text, rule)
+        # What is wrong before the first packet, and no rule of MQTT's, is the matter of TLS, WebSocket or a proxy.
+        is_handshake = link.state == NEW and link.filter is not None and not rule
+        self._log_fault(link, text, rule, FaultKind.HANDSHAKE if is_handshake else FaultKind.PACKET)
         end_connection(self._state, link, last_packet(link, reason_code, text), reason=text)
 
     def denied(self, link: Link, topic: bytes) -> None:
@@ -129,14 +132,14 @@ class Dispatcher:
             packet = last_packet(link, ReasonCode.KEEP_ALIVE_TIMEOUT)
             end_connection(self._state, link, packet, reason="it has been silent too long")
         elif link.state == NEW:
-            self._log_fault(link, "no CONNECT in time", "")
+            self._log_fault(link, "no CONNECT in time", "", FaultKind.SILENCE)
             end_connection(self._state, link, b"")
         elif link.state == DECIDING:
             text = "no decision about CONNECT in time"
-            self._log_fault(link, text, "")
+            self._log_fault(link, text, "", FaultKind.DECISION)
             end_connection(self._state, link, last_packet(link, ReasonCode.NOT_AUTHORIZED, text))
         else:
             link.close()
 
-    def _log_fault(self, link: Link, text: str, rule: str) -> None:
-        self.means.fault_log.write(link.peer, named_client(link), text, rule, self._state.plane.now)
+    def _log_fault(self, link: Link, text: str, rule: str, kind: FaultKind = FaultKind.PACKET) -> None:
+        self.means.fault_log.write(link.peer, named_client(link), text, rule, self._state.plane.now, kind=kind)

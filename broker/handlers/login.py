@@ -25,6 +25,7 @@ from noctule.handlers.access_questions import (
 from noctule.handlers.admission import Identity, admit, origin_of, refuse
 from noctule.handlers.connection import Candidate, escaped
 from noctule.handlers.denial_log import BROKER_TOPIC_RULE
+from noctule.handlers.fault_log import FaultKind
 from noctule.handlers.means import Means
 from noctule.handlers.revoking import filter_text
 from noctule.hooks.answers import Allow, Credentials, Deny, Verdict
@@ -139,7 +140,7 @@ def _refuse_login(
     """The same answer to everybody."""
     if reason_code < 0x80 or reason_code not in reason_codes_of(PacketType.CONNACK):
         reason_code = ReasonCode.NOT_AUTHORIZED
-    refuse(means.state, means.fault_log, link, packet, reason_code, why, TOLD)
+    refuse(means.state, means.fault_log, link, packet, reason_code, why, TOLD, FaultKind.LOGIN)
 
 
 @dataclass(frozen=True, slots=True)

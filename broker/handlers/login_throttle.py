@@ -31,32 +31,32 @@ class LoginThrottle:
 
     def refuses(self, address: str, user_name: str | None, per_address: int, per_user: int, now: float) -> bool:
         """Whether a login is refused without a look at it. Limits are failures in a minute; 0: no limit."""
-        if per_address and address and _is_full(self._by_address, _network(address), per_address, now):
+        if per_address and address and _is_full(self._by_address, network_of(address), per_address, now):
             return True
-        if not per_user or user_name is None or (_network(address), user_name) in self._known:
+        if not per_user or user_name is None or (network_of(address), user_name) in self._known:
             return False
         return _is_full(self._by_user, user_name, per_user, now)
 
     def failed(self, address: str, user_name: str | None, per_address: int, per_user: int, now: float) -> None:
         """Count a login that was refused."""
         if per_address and address:
-            _add(self._by_address, _network(address), per_address, now)
+            _add(self._by_address, network_of(address), per_address, now)
         if per_user and user_name is not None:
             _add(self._by_user, user_name, per_user, now)
-            self._known.pop((_network(address), user_name), None)
+            self._known.pop((network_of(address), user_name), None)
 
     def succeeded(self, address: str, user_name: str | None) -> None:
         """Remember that this user has logged in from there."""
         if user_name is None:
             return
-        known = (_network(address), user_name)
+        known = (network_of(address), user_name)
         self._known.pop(known, None)
         self._known[known] = None
         if len(self._known) > _KNOWN_MAX:
             del self._known[next(iter(self._known))]
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What one attacker has: an address of version 4, a network of 64 bits of version 6."""
     if ":" not in address:
         return address

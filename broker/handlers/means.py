@@ -29,7 +29,7 @@ class Means:
 
 def make_means(state: State, hooks: HookTable) -> Means:
     """For a broker with this state and these plugins."""
-    fault_log = FaultLog(state.logger)
+    fault_log = FaultLog(state.logger, state.plane.deadlines)
     plane = state.plane
     guards = Guards(state.logger, lambda: plane.now)
     return Means(state, hooks, fault_log, Decisions(state, fault_log), DenialLog(state.logger), guards)
