@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import trio
-from noctule.config.differences import Change, differences
+from noctule.config.differences import Change, differences, in_effect
 from noctule.config.settings import Carrier, ListenerSettings, Settings
 from noctule.core.authentication import AuthenticationMethod
 from noctule.core.clients import Client
@@ -345,21 +345,23 @@ class Broker:
                 self.state.logger.exception("Plugin %s has failed while the broker stops", hook.plugin)
 
     async def reload(self, settings: Settings) -> tuple[Change, ...]:
-        """Put other settings into effect, as a whole or not at all; what has changed, and what of it takes a restart.
+        """Put other settings into effect, as a whole or not at all; what has changed, and what of it takes a restart:
+        that stays as it is until then, and is told at the next reload again.
 
         Who may no longer be connected is disconnected, and what is no longer allowed is dropped. PluginError and
         ListenError where the settings cannot be used: then everything stays as it was.
         """
         async with self._reloading:
             changes = differences(self.settings, settings)
-            self._check_entrances(settings)
+            now = in_effect(self.settings, settings, self.hooks.by_name)
+            self._check_entrances(now)
             entrances = await self._reception.prepare(settings.listeners)
             try:
                 effects = [(hook, await self._ask_to_reload(hook, settings)) for hook in self.hooks.prepare_reload]
             except BaseException:
                 self._reception.give_up(entrances)
                 raise
-            self.settings = self.state.settings = settings
+            self.settings = self.state.settings = now
             self._reception.put_into_effect(entrances)
             self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
             self.reload_certificates()

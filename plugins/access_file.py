@@ -286,6 +286,8 @@ class AccessFile:
 
         def apply() -> None:
             self._book = book
+            if config.path is not None:
+                _logger.info("Read %s again", config.path)
             _log_warnings(book)
             if self._broker is not None:
                 self._broker.access_changed()

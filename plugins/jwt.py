@@ -194,6 +194,9 @@ class Jwt:
 
         def apply() -> None:
             replaced, self._verifier = self._verifier, prepared
+            file = config.public_key or config.jwks_file
+            if file is not None:
+                _logger.info("Read %s again", file)
             if replaced.remote_keys is not None:
                 replaced.remote_keys.retire()
             self._changed.set()

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -244,7 +244,9 @@ class PasswordFile:
             self._rehash_again_at = -math.inf
             self._reloads += 1
             self._unknown = unknown
+            before = self._entries
             self._take(passwords)
+            _logger.info("Read %s again: %s", config.path, self._told_against(before))
 
         return apply
 
@@ -312,6 +314,17 @@ class PasswordFile:
         return running.matches
 
     # --- what the file says -------------------------------------------------------------------------
+
+    def _told_against(self, before: Mapping[str, PasswordEntry]) -> str:
+        """What is in the file now, and what of it is different."""
+        added, gone = (
+            len(one.keys() - other.keys()) for one, other in ((self._entries, before), (before, self._entries))
+        )
+        changed = sum(count == self._reloads for count in self._changed_in.values()) - added
+        different = (f"{added} new", added), (f"{changed} with another password", changed), (f"{gone} gone", gone)
+        told = ", ".join(text for text, count in different if count)
+        number = len(self._entries)
+        return f"{number} user{'' if number == 1 else 's'}{f'; {told}' if told else ', as before'}"
 
     def _refuse_what_is_cut_off(self, path: Path, passwords: Passwords) -> None:
         """PluginError for a file that has lost all users, or has got lines that say nothing, since it was last taken:

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from noctule._version import __version__
 from noctule.app import HAS_REACTOR, Broker, QuietCollector
 from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, counted, print_problems
 from noctule.cli.log_output import open_log, reopen_log_files
+from noctule.config.differences import Change
 from noctule.config.loading import Loaded, load
 from noctule.config.log import LogLevel
 from noctule.config.problems import ConfigError, Place, Positions
@@ -241,7 +242,17 @@ async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
         _logger.warning("%s: %s", warning.place, warning)
     for change in changes:
         _logger.info("Changed: %s", change)
-    _logger.info("The configuration is in effect%s", "" if changes else "; nothing in it has changed")
+    _logger.info("The configuration is in effect%s", _how_far(changes))
+
+
+def _how_far(changes: Sequence[Change]) -> str:
+    """How far a new configuration is in effect."""
+    if not changes:
+        return "; no option has changed"
+    waiting = sum(change.needs_restart for change in changes)
+    if not waiting:
+        return ""
+    return f", but for {counted(waiting, 'change')} that {'needs' if waiting == 1 else 'need'} a restart"
 
 
 def _announce(broker: Broker, sources: tuple[Path, ...]) -> None:

@@ -1,7 +1,7 @@
-"""What changed from one configuration to another, and what of it takes a restart: what a reload reports."""
+"""What changed from one configuration to another, and what of it takes a restart: what a reload reports and does."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from noctule.config.options import Field, fields_of, is_group, item_of_list
@@ -34,6 +34,48 @@ def differences(old: Settings, new: Settings) -> tuple[Change, ...]:
         *_group(old, new, (), leave_out=("listeners",)),
         *_plugins(old.plugins, new.plugins),
     )
+
+
+def in_effect(old: Settings, new: Settings, loaded: Collection[str]) -> Settings:
+    """What holds after a reload that wants ``new``: what needs a restart is as it was.
+
+    ``loaded``: names of plugins that are there, whether the old settings name them or not.
+    """
+    held = {field.name: getattr(old, field.name) for field in fields_of(Settings) if field.option.needs_restart}
+    now = replace(new, **held, plugins=_plugins_in_effect(old.plugins, new.plugins, loaded))
+    return new if now == new else now
+
+
+def _plugins_in_effect(
+    old: tuple[PluginSettings, ...], new: tuple[PluginSettings, ...], loaded: Collection[str]
+) -> tuple[PluginSettings, ...]:
+    before = {plugin.name for plugin in old}
+    after = {plugin.name: plugin for plugin in new}
+    found = []
+    for plugin in old:
+        wanted = after.get(plugin.name)
+        found.append(plugin if wanted is None or wanted.plugin != plugin.plugin else _held(plugin, wanted))
+    return (*found, *(plugin for plugin in new if plugin.name not in before and plugin.name in loaded))
+
+
+def _held(old: PluginSettings, new: PluginSettings) -> PluginSettings:
+    """The new options, but for those that need a restart."""
+    fixed = _fixed_fields(new.config)
+    if not fixed:
+        return new
+    options = {key: value for key, value in new.options.items() if key not in {field.key for field in fixed}}
+    options |= {field.key: old.options[field.key] for field in fixed if field.key in old.options}
+    config: Any = new.config
+    return replace(
+        new, options=options, config=replace(config, **{field.name: getattr(old.config, field.name) for field in fixed})
+    )
+
+
+def _fixed_fields(config: object) -> list[Field]:
+    """Those of a plugin's options that need a restart."""
+    if not is_dataclass(config) or isinstance(config, type):
+        return []
+    return [field for field in fields_of(type(config)) if field.option.needs_restart]
 
 
 def _listeners(old: tuple[ListenerSettings, ...], new: tuple[ListenerSettings, ...]) -> Iterator[Change]:
@@ -84,7 +126,11 @@ def _plugins(old: tuple[PluginSettings, ...], new: tuple[PluginSettings, ...]) -
         elif plugin.options != before[name].options:
             keys = {**before[name].options, **plugin.options}
             changed = [key for key in keys if before[name].options.get(key) != plugin.options.get(key)]
-            yield Change(f"plugin {name}", f"changed: {', '.join(changed)}", needs_restart=False)
+            fixed = {field.key for field in _fixed_fields(plugin.config)}
+            for needs_restart in (False, True):
+                some = [key for key in changed if (key in fixed) is needs_restart]
+                if some:
+                    yield Change(f"plugin {name}", f"changed: {', '.join(some)}", needs_restart)
     common = [name for name in before if name in after]
     if common != [name for name in after if name in before]:
         yield Change("plugins", "in another order", needs_restart=True)

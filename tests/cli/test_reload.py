@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from noctule.auth.password_file_changes import set_password
+from noctule.auth.password_file_changes import remove_user, set_password
 from noctule.auth.password_hashes import HashKind, make_hash
 
 DEADLINE_S = 20.0
+
+HASH = make_hash(b"x", HashKind.SHA512_PBKDF2, iterations=1)
 
 PLUGIN = """\
 from dataclasses import dataclass
@@ -139,7 +141,44 @@ def test_other_limits(tmp_path: Path) -> None:
 
 def test_nothing_new(tmp_path: Path) -> None:
     with running(tmp_path, limits(259)) as broker:
-        assert broker.reload().endswith("The configuration is in effect; nothing in it has changed")
+        assert broker.reload().endswith("The configuration is in effect; no option has changed")
+
+
+def test_files_that_were_read_again_are_named(tmp_path: Path) -> None:
+    """No option has changed, and yet something else is in effect."""
+    users, rules = tmp_path / "passwd", tmp_path / "acl"
+    users.touch(0o600)
+    set_password(users, "ann", HASH)
+    set_password(users, "bob", HASH)
+    rules.write_text("topic read a\n")
+    text = "[[listeners]]\nport = 0\n[plugins.password_file]\npath = 'passwd'\n"
+    with running(tmp_path, text + "[plugins.access_file]\npath = 'acl'\n") as broker:
+        said = broker.reload()
+        assert f"INFO Read {users} again: 2 users, as before\n" in said
+        assert f"INFO Read {rules} again\n" in said
+        assert said.endswith("The configuration is in effect; no option has changed")
+        remove_user(users, "bob")
+        for name in ("cat", "dan"):
+            set_password(users, name, HASH)
+        set_password(users, "ann", make_hash(b"y", HashKind.SHA512_PBKDF2, iterations=1))
+        said = broker.reload()
+        assert f"INFO Read {users} again: 3 users; 2 new, 1 with another password, 1 gone\n" in said
+
+
+def test_what_needs_a_restart_is_not_called_in_effect(tmp_path: Path) -> None:
+    """Until then it is told at each reload, and what was there goes on."""
+    (tmp_path / "gate.py").write_text(PLUGIN, encoding="utf-8")
+    with running(tmp_path, gate("ann")) as broker:
+        assert broker.code("ann") == 0
+        for _ in range(2):
+            said = broker.reload("durability = 'memory'\n" + limits(260))
+            assert "Changed: plugin gate: removed (needs a restart)" in said
+            assert 'Changed: durability: "disk" → "memory" (needs a restart)' in said
+            assert said.endswith("The configuration is in effect, but for 3 changes that need a restart")
+        assert broker.code("ann") == 0
+        assert broker.code("bob") == 0x87
+        assert broker.code() == 0x87, "the plugin that decides is there still"
+        assert broker.reload(gate("ann")).endswith("The configuration is in effect")
 
 
 def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
@@ -211,7 +250,7 @@ def test_a_password_file_that_was_emptied_changes_nothing(tmp_path: Path) -> Non
     """Whoever empties a file locks everybody out, or writes it at this moment: the old one holds until it is whole."""
     users = tmp_path / "passwd"
     users.touch(0o600)
-    set_password(users, "ann", make_hash(b"x", HashKind.SHA512_PBKDF2, iterations=1))
+    set_password(users, "ann", HASH)
     text = "[[listeners]]\nport = 0\n[plugins.password_file]\npath = 'passwd'\n"
     with running(tmp_path, text) as broker:
         connection, connack = broker.connect("ann", b"x")

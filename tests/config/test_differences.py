@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from config.reading import loaded, written
-from noctule.config.differences import differences
+from noctule.config.differences import differences, in_effect
+from noctule.config.loading import load
+from noctule.config.settings import Settings
+from noctule.hooks.loading import config_of_plugin
 
 OLD = """
 allow_anonymous = true
@@ -69,3 +72,34 @@ def test_the_order_of_plugins(tmp_path: Path) -> None:
     one = loaded(written(tmp_path, "plugins = ['password_file', 'access_file']")).settings
     other = loaded(written(tmp_path, "plugins = ['access_file', 'password_file']")).settings
     assert [str(change) for change in differences(one, other)] == ["plugins: in another order (needs a restart)"]
+
+
+def test_what_needs_a_restart_stays_as_it_was(tmp_path: Path) -> None:
+    old, new = loaded(written(tmp_path, OLD)).settings, loaded(written(tmp_path, NEW)).settings
+    now = in_effect(old, new, loaded=())
+    assert (now.share_strategy, now.pid_file) == (old.share_strategy, old.pid_file)
+    assert (now.limits, now.log, now.listeners) == (new.limits, new.log, new.listeners)
+    assert [(one.name, one.options) for one in now.plugins] == [("password_file", {"path": "b"}), ("access_file", {})]
+    assert [str(change) for change in differences(now, new)] == [
+        str(change) for change in differences(old, new) if change.needs_restart
+    ]
+    assert in_effect(new, new, loaded=()) is new
+    assert [one.name for one in in_effect(old, new, loaded={"mine"}).plugins] == [
+        "password_file",
+        "access_file",
+        "mine",
+    ]
+
+
+def test_options_of_plugins_that_need_a_restart(tmp_path: Path) -> None:
+    def settings(size: str) -> Settings:
+        path = written(tmp_path, f"[plugins.sqlite_store]\ncache_size = '{size}'\n")
+        return load(path, environment={}, config_of_plugin=config_of_plugin).settings
+
+    old, new = settings("1MiB"), settings("2MiB")
+    (change,) = differences(old, new)
+    assert str(change) == "plugin sqlite_store: changed: cache_size (needs a restart)"
+    now = in_effect(old, new, loaded=())
+    assert now.plugins[0].config == old.plugins[0].config
+    assert differences(now, old) == ()
+    assert differences(now, new) == (change,)
