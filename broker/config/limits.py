@@ -76,6 +76,9 @@ BACKLOG: Final = 1_024
 #: many: enough that it takes an effort. What their work costs those who are connected the reactor bounds by itself.
 HANDSHAKES_MAX: Final = 1_000
 
+#: The part of them that one address may have.
+HANDSHAKES_SHARE: Final = 4
+
 #: Largest HTTP request that asks for WebSocket. Browsers send up to some kilobytes of cookies.
 HTTP_HEADER_MAX_BYTES: Final = 16_384
 

@@ -103,6 +103,17 @@ class ListenerLimits:
             minimum=1,
         ),
     ] = limits.HANDSHAKES_MAX
+    handshakes_per_address_max: Annotated[
+        int | None,
+        Option(
+            "The same from one address, so that it cannot keep out all others; those beyond are closed. Not set: a "
+            "quarter of max_handshakes. Where a balancer that tells no addresses (proxy) stands before the listener "
+            "all clients have its address: set it to max_handshakes there.",
+            key="max_handshakes_per_address",
+            minimum=1,
+            example="1000",
+        ),
+    ] = None
     packet_max_bytes: Annotated[
         Size | None,
         Option(

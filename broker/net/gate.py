@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 
 import trio
+from noctule.config.limits import HANDSHAKES_SHARE
 from noctule.config.settings import ListenerLimits
 
 _NO_REST = 0.0
@@ -19,6 +20,9 @@ class Gate:
     def __init__(self, limits: ListenerLimits) -> None:
         self._limits = limits
         self._by_address: dict[bytes, int] = {}
+        self._shaking_by_address: dict[bytes, int] = {}
+        share = max(1, limits.handshakes_max // HANDSHAKES_SHARE)
+        self._handshakes_per_address = limits.handshakes_per_address_max or share
         self._tokens = float(limits.accepts_per_s_max or 0)
         self._tokens_at = float("-inf")
         self._room = trio.Event()
@@ -62,52 +66,72 @@ class Gate:
         if limits.max_connections is not None and self.connections >= limits.max_connections:
             self.refused += 1
             return f"there are {limits.max_connections} connections already (max_connections)"
-        visit = Visit(self)
+        visit = Visit(self, shakes_hands=shakes_hands)
         if not visit.come_from(address):
             self.refused += 1
             return self.too_many_from(address)
         self.connections += 1
         visit.is_inside = True
-        if shakes_hands:
-            self.handshakes += 1
-            visit.shakes_hands = True
+        self.handshakes += shakes_hands
         return visit
 
     def too_many_from(self, address: str) -> str:
         """Why no more are let in from there, for the log."""
         most = self._limits.max_connections_per_address
-        return f"there are {most} connections from {address} already (max_connections_per_address)"
+        if most is not None and self._by_address.get(self.network_of(address), 0) >= most:
+            return f"there are {most} connections from {address} already (max_connections_per_address)"
+        most = self._handshakes_per_address
+        return f"{most} connections from {address} are within a handshake already (max_handshakes_per_address)"
 
-    def _count(self, network: bytes, change: int) -> bool:
-        """Count a connection of the network in or out; False where it is one too many."""
-        count = self._by_address.get(network, 0) + change
+    def come_in(self, network: bytes, *, shakes_hands: bool) -> bool:
+        """Count a connection as the network's; False where it is one too many."""
         most = self._limits.max_connections_per_address
-        if change > 0 and most is not None and count > most:
+        if most is not None and self._by_address.get(network, 0) >= most:
             return False
-        if count:
-            self._by_address[network] = count
-        else:
-            self._by_address.pop(network, None)
+        if shakes_hands:
+            if self._shaking_by_address.get(network, 0) >= self._handshakes_per_address:
+                return False
+            _count(self._shaking_by_address, network, 1)
+        if most is not None:
+            _count(self._by_address, network, 1)
         return True
+
+    def go_out(self, network: bytes, *, shakes_hands: bool) -> None:
+        """Count it no more as the network's."""
+        if shakes_hands:
+            _count(self._shaking_by_address, network, -1)
+        if self._limits.max_connections_per_address is not None:
+            _count(self._by_address, network, -1)
 
     def network_of(self, address: str) -> bytes:
         """Whose connections are counted together; empty: nobody's are counted.
 
         An IPv4 address, or the first 64 bits of an IPv6 address: whoever has one of those has all of them.
         """
-        if self._limits.max_connections_per_address is None or not address:
+        if not address:
             return b""
         parsed = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(parsed, ipaddress.IPv6Address):
             return parsed.packed[:8] if parsed.ipv4_mapped is None else parsed.ipv4_mapped.packed
         return parsed.packed
 
-    def handshake_ended(self) -> None:
-        """One connection less within a handshake."""
+    def handshake_ended(self, network: bytes) -> None:
+        """One connection of the network less within a handshake."""
+        if network:
+            _count(self._shaking_by_address, network, -1)
         if self.handshakes == self._limits.handshakes_max:
             self._room.set()
             self._room = trio.Event()
         self.handshakes -= 1
+
+
+def _count(by_network: dict[bytes, int], network: bytes, change: int) -> None:
+    """Change a count; one that is 0 is not kept."""
+    count = by_network.get(network, 0) + change
+    if count:
+        by_network[network] = count
+    else:
+        del by_network[network]
 
 
 @dataclass(slots=True, eq=False)
@@ -125,10 +149,10 @@ class Visit:
         network = gate.network_of(address)
         if network == self.network:
             return True
-        if network and not gate._count(network, 1):
+        if network and not gate.come_in(network, shakes_hands=self.shakes_hands):
             return False
         if self.network:
-            gate._count(self.network, -1)
+            gate.go_out(self.network, shakes_hands=self.shakes_hands)
         self.network = network
         return True
 
@@ -136,7 +160,7 @@ class Visit:
         """The handshake is done."""
         if self.shakes_hands:
             self.shakes_hands = False
-            self.gate.handshake_ended()
+            self.gate.handshake_ended(self.network)
 
     def leave(self) -> None:
         """The connection is closed; more than once is as good as once."""
@@ -146,5 +170,5 @@ class Visit:
         self.established()
         self.gate.connections -= 1
         if self.network:
-            self.gate._count(self.network, -1)
+            self.gate.go_out(self.network, shakes_hands=False)
             self.network = b""

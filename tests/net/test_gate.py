@@ -64,7 +64,7 @@ def test_a_proxy_tells_the_address_later() -> None:
 
 def test_handshakes_wait_for_room() -> None:
     async def main() -> None:
-        gate = Gate(ListenerLimits(handshakes_max=2))
+        gate = Gate(ListenerLimits(handshakes_max=2, handshakes_per_address_max=2))
         visits = [entered(gate, shakes_hands=True) for _ in range(2)]
         assert gate.rest_s(0) == float("inf")
         went_on = []
@@ -89,9 +89,39 @@ def test_handshakes_wait_for_room() -> None:
     run_mocked(main)
 
 
+@pytest.mark.parametrize(("limits", "share"), [({}, 250), ({"handshakes_max": 3}, 1), ({"handshakes_max": 9}, 2)])
+def test_one_address_has_a_share_of_the_handshakes(limits: dict[str, int], share: int) -> None:
+    gate = Gate(ListenerLimits(**limits))
+    visits = [entered(gate, "192.0.2.1", shakes_hands=True) for _ in range(share)]
+    assert gate.enter("192.0.2.1", shakes_hands=True) == (
+        f"{share} connections from 192.0.2.1 are within a handshake already (max_handshakes_per_address)"
+    )
+    entered(gate, "192.0.2.2", shakes_hands=True)
+    entered(gate, "192.0.2.1")
+    visits[0].established()
+    visits[0].established()
+    last = entered(gate, "192.0.2.1", shakes_hands=True)
+    assert isinstance(gate.enter("192.0.2.1", shakes_hands=True), str)
+    last.leave()
+    last.leave()
+    entered(gate, "192.0.2.1", shakes_hands=True)
+    assert isinstance(gate.enter("192.0.2.1", shakes_hands=True), str)
+    assert gate.refused == 3
+
+
+def test_handshakes_through_a_proxy_count_where_it_says() -> None:
+    gate = Gate(ListenerLimits(handshakes_per_address_max=1))
+    first, second = (entered(gate, "", shakes_hands=True) for _ in range(2))
+    assert first.come_from("192.0.2.1")
+    assert not second.come_from("192.0.2.1")
+    assert "max_handshakes_per_address" in gate.too_many_from("192.0.2.1")
+    first.established()
+    assert second.come_from("192.0.2.1")
+
+
 def test_nobody_stays_in_the_counts() -> None:
     """Any order of coming, telling, shaking hands and going."""
-    gate = Gate(ListenerLimits(max_connections=40, max_connections_per_address=9))
+    gate = Gate(ListenerLimits(max_connections=40, max_connections_per_address=9, handshakes_per_address_max=4))
     chance = random.Random(1)
     inside: list[Visit] = []
     for _ in range(20_000):
@@ -114,4 +144,4 @@ def test_nobody_stays_in_the_counts() -> None:
     assert gate.refused > 0
     for visit in inside:
         visit.leave()
-    assert (gate.connections, gate.handshakes, gate._by_address) == (0, 0, {})
+    assert (gate.connections, gate.handshakes, gate._by_address, gate._shaking_by_address) == (0, 0, {}, {})

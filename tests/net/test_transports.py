@@ -266,8 +266,33 @@ def test_handshakes_at_one_time_are_limited(carrier: Carrier, authority: Authori
             for one in (*silent, *(other.stream for other in (client, *more))):
                 nursery.start_soon(trio.aclose_forcefully, one)
 
-    listener = ListenerSettings("127.0.0.1", 0, tls=authority.settings(), limits=ListenerLimits(handshakes_max=3))
+    listener = ListenerSettings(
+        "127.0.0.1", 0, tls=authority.settings(), limits=ListenerLimits(handshakes_max=3, handshakes_per_address_max=3)
+    )
     serve(carrier, listener, body, connect_timeout_s=10)
+
+
+@every_carrier
+def test_one_address_cannot_have_all_handshakes(
+    carrier: Carrier, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever stops within as many as there may be keeps nobody else waiting."""
+
+    async def body(running: RunningBroker) -> None:
+        url = running.broker.urls[0]
+        hostile = [await trio.open_tcp_stream("127.0.0.1", port_of(url), local_address="127.0.0.2") for _ in range(8)]
+        for stream in hostile[2:]:
+            assert await is_closed(stream)
+        start = trio.current_time()
+        client = StreamClient(await open_tls(url, authority.context()), V5)
+        assert (await client.connect()).reason_code == 0
+        assert trio.current_time() - start < 5, "before the deadline of the others"
+        for stream in (*hostile, client.stream):
+            await trio.aclose_forcefully(stream)
+
+    listener = ListenerSettings("127.0.0.1", 0, tls=authority.settings(), limits=ListenerLimits(handshakes_max=8))
+    serve(carrier, listener, body, connect_timeout_s=10)
+    assert "from 127.0.0.2 are within a handshake already (max_handshakes_per_address)" in caplog.text
 
 
 # TLS
