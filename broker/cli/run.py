@@ -20,7 +20,7 @@ from noctule.config.differences import Change
 from noctule.config.loading import Loaded, load
 from noctule.config.log import LogLevel
 from noctule.config.problems import ConfigError, Place, Positions
-from noctule.config.safety import closed_listeners
+from noctule.config.safety import closed_listeners, undurable_listeners
 from noctule.config.settings import Carrier, Durability, ListenerSettings, Settings
 from noctule.hooks.answers import PluginError
 from noctule.hooks.loading import authenticates, config_of_plugin, store_directory, with_store
@@ -142,6 +142,9 @@ def _with_arguments(loaded: Loaded, arguments: argparse.Namespace) -> Settings:
         problems = closed_listeners(settings, Positions({(): Place("--listen")}))
         if problems:
             raise ConfigError(problems)
+    problems = undurable_listeners(settings, loaded.positions, said_by="--durability")
+    if problems:
+        raise ConfigError(problems)
     return settings
 
 

@@ -21,6 +21,7 @@ from noctule.config.safety import (
     open_files,
     open_http,
     open_listeners,
+    undurable_listeners,
 )
 from noctule.config.settings import PluginSettings, Settings
 
@@ -138,6 +139,7 @@ def examine(
         settings = replace(settings, plugins=plugins)
         if not unread:
             problems += clashing_listeners(settings, positions) + closed_listeners(settings, positions)
+            problems += undurable_listeners(settings, positions)
             problems += clashing_gateways(settings, positions) + closed_gateways(settings, positions)
     secret_files = {path: (path, place, about) for path, place, about in document.secret_files + checker.secret_files}
     warnings = document.warnings + checker.unsafe + open_files(secret_files.values(), checker.secrets)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from noctule.config.problems import KeyPath, Place, Positions, Problem
-from noctule.config.settings import ListenerSettings, Settings
+from noctule.config.settings import Durability, ListenerSettings, Settings
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -26,6 +26,23 @@ def closed_listeners(settings: Settings, positions: Positions) -> list[Problem]:
                 )
             )
     return found
+
+
+def undurable_listeners(settings: Settings, positions: Positions, said_by: str = "") -> list[Problem]:
+    """The listeners whose state is to be kept, where there is no store. ``said_by``: who has said that there is none,
+    where it is not the configuration."""
+    if settings.durability is not Durability.MEMORY:
+        return []
+    place = said_by or positions.place(("durability",))
+    return [
+        positions.problem(
+            ("listeners", index, "durability"),
+            f'"{listener.durability.value}" needs a store, and with durability = "memory" for all ({place}) there is '
+            'none; set that to "disk" and this to "memory" where nothing is to be kept',
+        )
+        for index, listener in enumerate(settings.listeners)
+        if listener.durability is not None and listener.durability is not Durability.MEMORY
+    ]
 
 
 def clashing_listeners(settings: Settings, positions: Positions) -> list[Problem]:

@@ -75,6 +75,12 @@ def test_run_checks_the_command_line_against_the_file(tmp_path: Path, capsys: Ou
     assert capsys.readouterr().err.startswith("--listen: error: listeners[0]: nobody could connect")
 
 
+def test_a_level_on_the_command_line_that_a_listener_exceeds(tmp_path: Path, capsys: Output) -> None:
+    path = written(tmp_path, "[[listeners]]\nport = 0\ndurability = 'disk'\n")
+    assert main(["run", "-c", path, "--durability", "memory"]) == 3
+    assert capsys.readouterr().err.startswith(f'{path}:3: error: listeners[0].durability: "disk" needs a store')
+
+
 def test_example(capsys: Output) -> None:
     assert main(["config", "example"]) == 0
     assert capsys.readouterr().out == example_text()

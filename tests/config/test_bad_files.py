@@ -257,3 +257,14 @@ def test_nested_too_deeply(tmp_path: Path) -> None:
     found = errors(written(tmp_path, "a = " + "[" * 100_000))
     assert len(found) == 1
     assert "not TOML" in found[0]
+
+
+def test_a_listener_cannot_keep_what_the_broker_does_not(tmp_path: Path) -> None:
+    text = "durability = 'memory'\n[[listeners]]\nport = 1\n[[listeners]]\nport = 2\ndurability = '{}'\n"
+    for level in ("disk", "os"):
+        assert errors(written(tmp_path, text.format(level))) == [
+            f'noctule.toml:6: error: listeners[1].durability: "{level}" needs a store, and with durability = "memory" '
+            'for all (noctule.toml:1) there is none; set that to "disk" and this to "memory" where nothing is to be kept'
+        ]
+    assert errors(written(tmp_path, text.format("memory"))) == []
+    assert errors(written(tmp_path, text.format("disk")), NOCTULE__DURABILITY="os") == []
