@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from noctule.config.problems import KeyPath
 from noctule.config.tls import TlsSettings, TlsVersion
 from noctule.net.certificates import OwnCertificate, read_own
 from noctule.net.filters import Established
@@ -24,7 +25,16 @@ _VERSIONS: Final = {
 
 
 class TlsError(Exception):
-    """TLS cannot be had as it is configured; the text says which file or option is wrong and why."""
+    """TLS cannot be had as it is configured; the text says which file or option is wrong and why.
+
+    ``key``: of the option, below those of TLS; ``problem``: the text without its name.
+    """
+
+    def __init__(self, key: KeyPath, problem: str, path: Path | None = None) -> None:
+        about = "" if path is None else f" {path}"
+        super().__init__(f"{key[-1]}{about}: {problem}")
+        self.key = key
+        self.problem = problem if path is None else f"{path}: {problem}"
 
 
 class PskIdentity:
@@ -129,17 +139,16 @@ class TlsServer:
             return _Loaded(self._psk_context(), ())
         assert settings.certificate_file is not None  # noqa: S101
         assert settings.key_file is not None  # noqa: S101
-        certificates = [_own(settings.certificate_file)]
-        context = self._context(settings.certificate_file, settings.key_file)
+        certificates = [_own(settings.certificate_file, ())]
+        context = self._context(settings.certificate_file, settings.key_file, ())
         by_name: dict[str, ssl.SSLContext] = {}
-        for one in settings.certificates:
-            own = _own(one.certificate_file)
+        for index, one in enumerate(settings.certificates):
+            key: KeyPath = ("certificates", index)
+            own = _own(one.certificate_file, key)
             if not own.names:
-                raise TlsError(
-                    f"certificate_file {one.certificate_file}: it has no DNS name that a client could ask for "
-                    "(subjectAltName)"
-                )
-            other = self._context(one.certificate_file, one.key_file)
+                text = "it has no DNS name that a client could ask for (subjectAltName)"
+                raise TlsError((*key, "certificate_file"), text, one.certificate_file)
+            other = self._context(one.certificate_file, one.key_file, key)
             certificates.append(own)
             for name in own.names:
                 by_name.setdefault(name, other)
@@ -150,24 +159,24 @@ class TlsServer:
             context.sni_callback = _choice(by_name)
         return _Loaded(context, tuple(certificates))
 
-    def _context(self, certificate_file: Path, key_file: Path) -> ssl.SSLContext:
+    def _context(self, certificate_file: Path, key_file: Path, prefix: KeyPath) -> ssl.SSLContext:
         settings = self._settings
         context = self._bare_context()
-        _readable("key_file", key_file)
+        said: KeyPath = (*prefix, "key_file")
+        _readable(said, key_file)
         try:
             context.load_cert_chain(certificate_file, key_file, _refuse_encrypted)
         except _EncryptedKeyError:
-            raise TlsError(
-                f"key_file {key_file}: the key is encrypted; decrypt it: openssl pkey -in KEY -out FILE"
-            ) from None
+            text = "the key is encrypted; decrypt it: openssl pkey -in KEY -out FILE"
+            raise TlsError(said, text, key_file) from None
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
-                raise TlsError(f"key_file {key_file}: it is not the key of {certificate_file}") from None
+                raise TlsError(said, f"it is not the key of {certificate_file}", key_file) from None
             if error.reason in (None, "PEM_LIB"):
-                raise TlsError(
-                    f"key_file {key_file}: there is no private key in PEM form in it, or {certificate_file} is damaged"
-                ) from None
-            raise TlsError(f"certificate_file {certificate_file}, key_file {key_file}: {_why(error)}") from None
+                text = f"there is no private key in PEM form in it, or {certificate_file} is damaged"
+                raise TlsError(said, text, key_file) from None
+            text = f"with the key in {key_file}: {_why(error)}"
+            raise TlsError((*prefix, "certificate_file"), text, certificate_file) from None
         if settings.ca_file is not None or settings.ca_directory is not None:
             self._believe(context)
         return context
@@ -177,25 +186,25 @@ class TlsServer:
         settings = self._settings
         context.verify_mode = ssl.CERT_REQUIRED if settings.require_certificate else ssl.CERT_OPTIONAL
         if settings.ca_file is not None:
-            _readable("ca_file", settings.ca_file)
+            _readable(("ca_file",), settings.ca_file)
             try:
                 context.load_verify_locations(cafile=settings.ca_file)
             except ssl.SSLError as error:
-                raise TlsError(f"ca_file {settings.ca_file}: {_why(error)}") from None
+                raise TlsError(("ca_file",), _why(error), settings.ca_file) from None
             if not context.cert_store_stats()["x509"]:
-                raise TlsError(f"ca_file {settings.ca_file}: there is no certificate in it")
+                raise TlsError(("ca_file",), "there is no certificate in it", settings.ca_file)
         if settings.ca_directory is not None:
             if not settings.ca_directory.is_dir():
-                raise TlsError(f"ca_directory {settings.ca_directory}: it is no directory")
+                raise TlsError(("ca_directory",), "it is no directory", settings.ca_directory)
             context.load_verify_locations(capath=settings.ca_directory)
         if settings.crl_file is not None:
-            _readable("crl_file", settings.crl_file)
+            _readable(("crl_file",), settings.crl_file)
             try:
                 context.load_verify_locations(cafile=settings.crl_file)
             except ssl.SSLError as error:
-                raise TlsError(f"crl_file {settings.crl_file}: {_why(error)}") from None
+                raise TlsError(("crl_file",), _why(error), settings.crl_file) from None
             if not context.cert_store_stats()["crl"]:
-                raise TlsError(f"crl_file {settings.crl_file}: there is no list of revoked certificates in it")
+                raise TlsError(("crl_file",), "there is no list of revoked certificates in it", settings.crl_file)
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
     def _bare_context(self) -> ssl.SSLContext:
@@ -210,7 +219,7 @@ class TlsServer:
             try:
                 context.set_ciphers(settings.ciphers)
             except ssl.SSLError:
-                raise TlsError(f'ciphers: OpenSSL knows none of "{settings.ciphers}"') from None
+                raise TlsError(("ciphers",), f'OpenSSL knows none of "{settings.ciphers}"') from None
         if settings.ciphers_tls13:
             _set_ciphers_tls13(context, settings.ciphers_tls13)
         return context
@@ -218,11 +227,11 @@ class TlsServer:
     def _psk_context(self) -> ssl.SSLContext:
         settings = self._settings
         assert settings.psk_file is not None  # noqa: S101
-        _readable("psk_file", settings.psk_file)
+        _readable(("psk_file",), settings.psk_file)
         try:
             keys = read_keys(settings.psk_file)
         except (ValueError, OSError) as error:
-            raise TlsError(f"psk_file {settings.psk_file}: {error}") from None
+            raise TlsError(("psk_file",), str(error), settings.psk_file) from None
         context = self._bare_context()
         if not settings.ciphers:
             context.set_ciphers("PSK:!kRSAPSK:!NULL")
@@ -234,7 +243,7 @@ class TlsServer:
 
         set_callback: Any = getattr(context, "set_psk_server_callback", None)
         if set_callback is None:
-            raise TlsError("psk_hint: pre-shared keys need Python 3.13 or later, with an OpenSSL that has them")
+            raise TlsError(("psk_hint",), "pre-shared keys need Python 3.13 or later, with an OpenSSL that has them")
         set_callback(key_of, settings.psk_hint)
         return context
 
@@ -264,29 +273,29 @@ def _choice(by_name: dict[str, ssl.SSLContext]) -> Callable[[Any, str | None, ss
 def _set_ciphers_tls13(context: ssl.SSLContext, suites: str) -> None:
     set_suites: Any = getattr(context, "set_ciphersuites", None)
     if set_suites is None:
-        raise TlsError("ciphers_tls13: it needs Python 3.15 or later; leave it out")
+        raise TlsError(("ciphers_tls13",), "it needs Python 3.15 or later; leave it out")
     try:
         set_suites(suites)
     except ssl.SSLError:
-        raise TlsError(f'ciphers_tls13: OpenSSL does not know all of "{suites}"') from None
+        raise TlsError(("ciphers_tls13",), f'OpenSSL does not know all of "{suites}"') from None
 
 
-def _own(path: Path) -> OwnCertificate:
+def _own(path: Path, prefix: KeyPath) -> OwnCertificate:
     try:
         return read_own(path)
     except OSError as error:
-        raise TlsError(f"certificate_file {path}: {error.strerror or error}") from None
+        raise TlsError((*prefix, "certificate_file"), error.strerror or str(error), path) from None
     except ValueError as error:
-        raise TlsError(f"certificate_file {path}: {error}") from None
+        raise TlsError((*prefix, "certificate_file"), str(error), path) from None
 
 
-def _readable(option: str, path: Path) -> None:
+def _readable(option: KeyPath, path: Path) -> None:
     """TlsError where the file cannot be opened: OpenSSL does not say which one it was."""
     try:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise TlsError(f"{option} {path}: {error.strerror or error}") from None
+        raise TlsError(option, error.strerror or str(error), path) from None
 
 
 def _why(error: ssl.SSLError) -> str:

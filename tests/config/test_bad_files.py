@@ -264,7 +264,8 @@ def test_a_listener_cannot_keep_what_the_broker_does_not(tmp_path: Path) -> None
     for level in ("disk", "os"):
         assert errors(written(tmp_path, text.format(level))) == [
             f'noctule.toml:6: error: listeners[1].durability: "{level}" needs a store, and with durability = "memory" '
-            'for all (noctule.toml:1) there is none; set that to "disk" and this to "memory" where nothing is to be kept'
+            'for all (noctule.toml:1) there is none; set that to "disk" and this to "memory" where nothing is to be '
+            "kept"
         ]
     assert errors(written(tmp_path, text.format("memory"))) == []
     assert errors(written(tmp_path, text.format("disk")), NOCTULE__DURABILITY="os") == []

@@ -1,5 +1,6 @@
 """Certificates for tests, and streams that speak TLS or WebSocket to a broker, by other implementations than ours."""
 
+import datetime
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any
 
 import trio
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from noctule.config.settings import ListenerSettings, Protocol
 from noctule.config.tls import TlsSettings
 from wsproto import ConnectionType, WSConnection
@@ -64,6 +68,26 @@ def make_authority(folder: Path) -> Authority:
     made.ca.cert_pem.write_to_path(made.ca_file)
     made.server()
     return made
+
+
+def write_crl(authority: Authority, *revoked: Path, days: int = 10, name: str = "crl.pem") -> Path:
+    """A list of revoked certificates, signed by the authority."""
+    ca = x509.load_pem_x509_certificate(authority.ca.cert_pem.bytes())
+    key = load_pem_private_key(authority.ca.private_key_pem.bytes(), None)
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.subject)
+        .last_update(now - datetime.timedelta(days=20))
+        .next_update(now + datetime.timedelta(days=days))
+    )
+    for path in revoked:
+        certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    path = authority.folder / name
+    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))  # type: ignore[arg-type]
+    return path
 
 
 def port_of(url: str) -> int:

@@ -10,9 +10,9 @@ import pytest
 import trio
 import trio.testing
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from net.secured import Authority, open_tls, port_of
+from net.secured import Authority, open_tls, port_of, write_crl
 from net.stream_clients import V5, StreamClient, run_mocked, running_broker
 from noctule.config import limits
 from noctule.config.settings import Carrier, ListenerSettings
@@ -53,26 +53,6 @@ def shown_to(one: TlsServer, authority: Authority, name: str = "localhost", **at
 
 class _NoLink:
     origin = None
-
-
-def write_crl(authority: Authority, *revoked: Path, days: int = 10, name: str = "crl.pem") -> Path:
-    """A list of revoked certificates, signed by the authority."""
-    ca = x509.load_pem_x509_certificate(authority.ca.cert_pem.bytes())
-    key = load_pem_private_key(authority.ca.private_key_pem.bytes(), None)
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(ca.subject)
-        .last_update(now - datetime.timedelta(days=20))
-        .next_update(now + datetime.timedelta(days=days))
-    )
-    for path in revoked:
-        certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
-        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
-        builder = builder.add_revoked_certificate(entry.build())
-    path = authority.folder / name
-    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))  # type: ignore[arg-type]
-    return path
 
 
 def encrypted(authority: Authority) -> Path:
