@@ -7,6 +7,7 @@ from typing import Final
 
 from noctule._version import __version__
 from noctule.cli import bench, check, config, convert, passwd, ping, pub, rr, run, store, sub, top
+from noctule.cli.standard_output import OutputError, checked_output
 
 #: Read their own command lines, which are those of Mosquitto's tools.
 _TOOLS: Final = {
@@ -21,6 +22,17 @@ _TOOLS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit code comes back: 0 done, 1 failed, 2 wrong usage, others as a command says."""
+    try:
+        with checked_output():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return 130
+    except OutputError as error:
+        print(f"noctule: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="noctule", description="An MQTT broker, and the tools to talk to one.")
     parser.add_argument("--version", action="version", version=f"noctule {__version__}")
     parser.add_argument(
@@ -35,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_parser(subparsers)
     for name, (_, summary) in _TOOLS.items():
         subparsers.add_parser(name, add_help=False, help=summary)
-    words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0].startswith(("-c", "--config")):
         from noctule.cli.plugin_commands import add_plugin_commands
 
@@ -43,15 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refused is not None:
             return refused
     asked = _TOOLS.get(words[0]) if words else None
-    try:
-        if asked is not None:
-            return asked[0](words[1:])
-        parsed = parser.parse_args(words)
-        code: int = parsed.run(parsed)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone (``noctule sub ... | head``); there is nobody to tell.
-        sys.stderr.close()
-        return 1
+    if asked is not None:
+        return asked[0](words[1:])
+    parsed = parser.parse_args(words)
+    code: int = parsed.run(parsed)
     return code

@@ -128,10 +128,22 @@ def _export(arguments: argparse.Namespace) -> int:
         if arguments.output is None:
             json_lines.write(reader.rows(), sys.stdout)
         else:
-            with arguments.output.open("x", encoding="utf-8") as file:
-                count = json_lines.write(reader.rows(), file)
+            count = _written(reader, arguments.output)
             print(f"{count:,} lines in {arguments.output}")
     return 0
+
+
+def _written(reader: StoreReader, output: Path) -> int:
+    """Write all rows to a new file; how many lines it has. StoreError where it cannot be written: it is not there
+    then."""
+    with output.open("x", encoding="utf-8") as file:
+        try:
+            count = json_lines.write(reader.rows(), file)
+            file.flush()
+        except OSError as error:
+            output.unlink()
+            raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+    return count
 
 
 @_telling
