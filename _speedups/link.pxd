@@ -53,6 +53,7 @@ cdef class Link(Outlet):
     cdef readonly bint has_more         # whole packets wait in ``rest`` for their turn (``go_on``)
     cdef uint32_t packet_max_in         # what the peer was told, and so may send, whatever the limits are now
     cdef uint16_t alias_max_in
+    cdef uint8_t qos_max                # of what the peer may publish here
     cdef int _control_packets           # handed to the handler in this go
     cdef bint _takes_dup                # 3.1: PUBREL, SUBSCRIBE and UNSUBSCRIBE may be sent again with DUP
     cdef readonly bint is_stalled       # so much waits for the journal that nothing more is handled

@@ -100,6 +100,8 @@ class Link(Outlet):
         alias_max: int = 0,
     ) -> None:
         """CONNECT is accepted: packets of ``version`` are read from now on, in the name of ``session``."""
+    def restrict(self, packet_max_in: int, qos_max: int) -> None:
+        """What the peer may send from now on: the largest packet in bytes, and the highest QoS."""
     def write(self, packet: bytes) -> None:
         """Append a whole packet; it is sent at the end of the turn. Nothing happens on a link that has ended."""
     def pause(self) -> None:

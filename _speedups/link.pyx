@@ -45,6 +45,7 @@ cdef enum:
     RECEIVE_MAXIMUM_EXCEEDED = 0x93
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
+    QOS_NOT_SUPPORTED = 0x9B
     NOT_AUTHORIZED = 0x87
     IMPLEMENTATION_SPECIFIC_ERROR = 0x83
     QUOTA_EXCEEDED = 0x97
@@ -121,6 +122,7 @@ cdef class Link(Outlet):
         self.handler = handler
         self.peer = peer
         self.packet_max = NO_PACKET_MAX
+        self.qos_max = 2
         self.last_received = self.plane.now
         self.plane.counters.sockets_opened += 1
 
@@ -164,6 +166,11 @@ cdef class Link(Outlet):
         else:
             self.plane.deadlines.forget(self)
         session.attach(self, receive_maximum)
+
+    def restrict(self, uint32_t packet_max_in, uint8_t qos_max):
+        """What the peer may send from now on: the largest packet in bytes, and the highest QoS."""
+        self.packet_max_in = packet_max_in
+        self.qos_max = qos_max
 
     def write(self, bytes packet not None):
         """Append a whole packet; it is sent at the end of the turn.
@@ -544,6 +551,10 @@ cdef class Link(Outlet):
         cdef Fault fault
         if read_publish(frame.first, frame.body, <Layout>self.layout, False, &fields, &fault) < 0:
             self._flush_run(run)
+            return self._refuse(&fault)
+        if fields.qos > self.qos_max:
+            self._flush_run(run)
+            _fault(&fault, QOS_NOT_SUPPORTED, b"a QoS above the listener's maximum", b"MQTT-3.2.2-11")
             return self._refuse(&fault)
         if fields.properties.alias_offset != NO_OFFSET:
             self._flush_run(run)

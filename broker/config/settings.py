@@ -121,12 +121,16 @@ class ListenerLimits:
             key="max_packet_size",
             minimum=20,
             maximum=limits.PACKET_MAX_BYTES_OF_MQTT,
-            later="packet limits of one listener",
             example='"256kB"',
         ),
     ] = None
     max_qos: Annotated[
-        int, Option("Highest quality of service here.", minimum=0, maximum=2, later="a highest QoS of one listener")
+        int,
+        Option(
+            "Highest quality of service that clients here may publish with, and that subscriptions made here get.",
+            minimum=0,
+            maximum=2,
+        ),
     ] = 2
 
 

@@ -78,7 +78,8 @@ def admit(
     client_id = client.client_id
     authentication = identity.authentication
     journal = state.plane.journal
-    durability = durability_of(origin_of(link, state), state)
+    origin = origin_of(link, state)
+    durability = durability_of(origin, state)
     is_kept = durability is not Durability.MEMORY
     session = state.sessions.find(client_id)
     was_kept = session is not None and session.store_id
@@ -100,7 +101,10 @@ def admit(
         )
         return
     keep_alive_s = _keep_alive_of(state, packet)
+    qos_max = origin.listener.limits.max_qos
+    packet_max_bytes = origin.listener.limits.packet_max_bytes or state.settings.limits.packet_max_bytes
     connack = Connack(
+        maximum_qos=qos_max,  # [MQTT-3.2.2-9]
         assigned_client_identifier=client_id if is_assigned else None,
         server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,  # [MQTT-3.2.2-21]
         authentication_method=None if authentication is None else authentication.method_name,  # [MQTT-4.12.0-5]
@@ -108,7 +112,7 @@ def admit(
     )
     largest = _NO_PACKET_MAX if packet.maximum_packet_size is None else packet.maximum_packet_size
     try:
-        connack = _fitted(connack, state, packet, client_id, largest)
+        connack = _fitted(connack, state, packet, client_id, largest, packet_max_bytes)
     except ValueError as error:
         refuse(state, means.fault_log, link, packet, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, str(error))
         return
@@ -141,6 +145,7 @@ def admit(
         authentication,
         _end_at(means, client_id, identity.expires_at),
         identity.is_unproven,
+        qos_max,
     )
     if present:  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         connack = dataclasses.replace(connack, session_present=True)
@@ -148,6 +153,7 @@ def admit(
         link.wait_for_journal()
     link.write(encode_connack(connack, packet.version))  # [MQTT-3.2.0-1] before anything that is delivered
     link.open(session, packet.version, keep_alive_s, packet.receive_maximum, largest, packet.topic_alias_maximum)
+    link.restrict(packet_max_bytes, qos_max)
     state.logger.debug(
         "New client connected from %s as %s (p%d, c%d, k%d%s).",
         link.peer,
@@ -237,7 +243,9 @@ def _keep_alive_of(state: State, packet: Connect) -> int:
     return packet.keep_alive_s  # [MQTT-3.2.2-22]
 
 
-def _fitted(connack: Connack, state: State, packet: Connect, client_id: str, largest: int) -> Connack:
+def _fitted(
+    connack: Connack, state: State, packet: Connect, client_id: str, largest: int, packet_max_bytes: int
+) -> Connack:
     """The CONNACK with what else there is to announce, as far as the client takes it [MQTT-3.1.2-24].
 
     What is left out first is advice, then what the client may go without: it may use no aliases then, and learns of
@@ -247,7 +255,7 @@ def _fitted(connack: Connack, state: State, packet: Connect, client_id: str, lar
     told = dataclasses.replace(
         connack,
         receive_maximum=limits.receive_maximum,
-        maximum_packet_size=limits.packet_max_bytes,
+        maximum_packet_size=packet_max_bytes,
         topic_alias_maximum=limits.alias_max_in,
     )
     information = _response_information(state, packet, client_id)

@@ -1,7 +1,7 @@
 """CONNECT: what can be judged by the packet alone, and how one that is broken is answered."""
 
 from noctule._speedups.link import Link
-from noctule.handlers.admission import keep_alive_allowed, refuse
+from noctule.handlers.admission import keep_alive_allowed, origin_of, refuse
 from noctule.handlers.auth import begin_authentication
 from noctule.handlers.login import begin_login
 from noctule.handlers.means import Means
@@ -11,6 +11,7 @@ from noctule.protocol.errors import PacketError, UnsupportedVersionError
 from noctule.protocol.filters import check_topic_name
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.versions import CAPABILITIES, ProtocolVersion
+from noctule.protocol.wire import packet_size
 
 
 def handle_connect(means: Means, link: Link, body: bytes) -> None:
@@ -23,6 +24,13 @@ def handle_connect(means: Means, link: Link, body: bytes) -> None:
 
     if state.is_stopping:
         refuse_it(ReasonCode.SERVER_UNAVAILABLE, "the broker is stopping")
+        return
+    limits = origin_of(link, state).listener.limits
+    if limits.packet_max_bytes is not None and packet_size(len(body)) > limits.packet_max_bytes:
+        refuse_it(ReasonCode.PACKET_TOO_LARGE, "a CONNECT that is larger than a packet may be on its listener")
+        return
+    if packet.will is not None and packet.will.qos > limits.max_qos:
+        refuse_it(ReasonCode.QOS_NOT_SUPPORTED, "a Will above the highest QoS of its listener")  # [MQTT-3.2.2-12]
         return
     capabilities = CAPABILITIES[packet.version]
     if packet.will is not None:

@@ -47,6 +47,9 @@ class Connection:
     #: It was let in because its listener lets anybody in, and for no other reason.
     is_unproven: bool = False
 
+    #: The highest QoS that its subscriptions get, by the limits of its listener.
+    qos_max: int = 2
+
 
 def escaped(text: str) -> str:
     """Text that a client chose, as it may stand in the log: printable ASCII, the rest as escapes."""

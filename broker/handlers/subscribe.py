@@ -162,7 +162,7 @@ def _subscribe(means: Means, connection: Connection, session: Session, entry: _E
     state = means.state
     check_can_keep(state, session)
     subscription = entry.subscription
-    qos = _granted_qos(means, session, entry)
+    qos = min(_granted_qos(means, session, entry), connection.qos_max)  # [MQTT-3.2.2-10]
     topic_filter = subscription.topic_filter.encode()
     share = None if subscription.share_name is None else subscription.share_name.encode()
     # A bridge of 3.x cannot ask for what it needs: its own messages not to come back, and to see what is retained.

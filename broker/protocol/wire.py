@@ -12,6 +12,11 @@ def encode_packet(first: int, body: bytes) -> bytes:
     return bytes((first,)) + encode_varint(len(body)) + body
 
 
+def packet_size(body_size: int) -> int:
+    """The size in bytes of a packet with a body of this size."""
+    return 1 + len(encode_varint(body_size)) + body_size
+
+
 def encode_binary(data: bytes) -> bytes:
     """Binary data behind its two-byte length (1.5.6). ValueError above 65,535 bytes."""
     if len(data) > FIELD_SIZE_MAXIMUM:

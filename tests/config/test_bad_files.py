@@ -120,13 +120,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "not here yet": (
-        "share_strategy = 'sticky'\n[[listeners]]\nmount_point = 'a/'\n[listeners.limits]\nmax_qos = 1\n"
-        "max_packet_size = 1000",
+        "share_strategy = 'sticky'\n[[listeners]]\nmount_point = 'a/'\nauthentication = ['a']",
         [
             "3: error: listeners[0].mount_point: mount points: not available in this version yet",
-            "5: error: listeners[0].limits.max_qos: a highest QoS of one listener: not available in this version yet",
-            "6: error: listeners[0].limits.max_packet_size: packet limits of one listener: not available in this "
-            "version yet",
+            "4: error: listeners[0].authentication: authentication by listener: not available in this version yet",
         ],
     ),
     "halves of a pair": (
