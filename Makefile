@@ -20,11 +20,12 @@ CHECK := sh packaging/check-toolchain.sh
 MQTTJS := build/mqttjs
 HAS_MQTTJS := $(if $(shell command -v npm 2>/dev/null),$(MQTTJS)/.installed)
 
-.PHONY: help run test conformance fuzz crash lint build dist bench test-asan clean FORCE
+.PHONY: help run test packaging conformance fuzz crash lint build dist bench test-asan clean FORCE
 
 help:
 	@echo 'make run        build what has changed and start the broker (options: make run ARGS="...")'
 	@echo 'make test       build and run every test (some of them: make test TESTS="...")'
+	@echo 'make packaging  wheel, Debian package and container image: made, installed and used (as root, some minutes)'
 	@echo 'make conformance  the tests of the specifications, and a report on every statement'
 	@echo 'make fuzz       the fuzzers for some minutes'
 	@echo 'make crash      a broker that is killed again and again under load, the long form'
@@ -46,6 +47,10 @@ ifeq ($(strip $(TESTS)),)
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif
+
+# What takes minutes: `make test` has what can be said of the same files without installing them.
+packaging: build $(VENV)/.has-test
+	$(BIN)/python -m pytest tests/packaging/installed $(TESTS)
 
 # Every statement of the specifications: covered, not testable from outside, or missing (which fails).
 conformance: build $(VENV)/.has-test

@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 NOT_SOURCE = shutil.ignore_patterns(
     ".*cache", "__pycache__", "*.so", "*.egg-info", ".git", ".venv", ".root", "build", "dist", "node_modules"
 )
+
+#: Tracked, and of no use to who has the archive: how we are tested, and what was measured on one machine.
+LEFT_OUT = re.compile(r"\.ci/|\.gitignore$|\.gitattributes$|benchmarks/results/")
 
 
 def compiled_modules() -> list[str]:
@@ -149,6 +153,15 @@ def test_the_sdist_is_complete(unpacked: Path) -> None:
     made = [path for pattern in ("*.so", "*.c", "*.pyc") for path in (unpacked / "_speedups").rglob(pattern)]
     assert made == []
     assert not (unpacked / ".root" / "noctule").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_every_tracked_file_is_in_the_sdist(unpacked: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
+    assert tracked
+    assert sorted(name for name in tracked if not LEFT_OUT.match(name) and not (unpacked / name).is_file()) == []
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from noctule.cli.benchmark.report import compare_lines, report_lines
 from noctule.cli.benchmark.runs import Dial, Load, Run
 from noctule.cli.benchmark.scenarios import SCENARIOS, Scenario
 from noctule.cli.client_command import first_of, run_tool
+from noctule.cli.command_tree import CommandOption
 from noctule.cli.connection_option_table import CONNECTION_OPTIONS, TLS_OPTIONS, set_qos
 from noctule.cli.connection_options import ConnectionOptions
 from noctule.cli.option_reading import OptionTable, flag, strict_integer, valued
@@ -32,6 +33,9 @@ SUMMARY: Final = "put a load on a broker and measure it"
 _USAGE: Final = "[SCENARIO] [options]\n\nscenarios:\n" + "\n".join(
     f"  {one.name:<15} {one.summary}" for one in SCENARIOS.values()
 )
+
+#: What stands without dashes, for completion.
+SCENARIO: Final = CommandOption((), "the kind of load", "SCENARIO", choices=tuple(SCENARIOS))
 
 _CONNECT_TIMEOUT_S: Final = 30.0
 _INTERVAL_S: Final = 0.5

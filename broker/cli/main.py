@@ -2,21 +2,35 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from noctule._version import __version__
-from noctule.cli import bench, check, config, convert, passwd, ping, pub, rr, run, store, sub, top
+from noctule.cli import bench, check, completion, config, convert, passwd, ping, pub, rr, run, store, sub, top
+from noctule.cli.command_tree import Command, CommandOption, TableOption, command_of_options, command_of_parser
 from noctule.cli.standard_output import OutputError, checked_output
 
-#: Read their own command lines, which are those of Mosquitto's tools.
+
+@dataclass(frozen=True, slots=True)
+class _Tool:
+    """A command that reads its own command line, which is that of one of Mosquitto's tools or like it."""
+
+    main: Callable[[Sequence[str]], int]
+    summary: str
+    options: Iterable[TableOption]
+
+    #: What stands without dashes, for completion.
+    arguments: tuple[CommandOption, ...] = ()
+
+
 _TOOLS: Final = {
-    "pub": (pub.main, pub.SUMMARY),
-    "sub": (sub.main, sub.SUMMARY),
-    "rr": (rr.main, rr.SUMMARY),
-    "ping": (ping.main, ping.SUMMARY),
-    "top": (top.main, top.SUMMARY),
-    "bench": (bench.main, bench.SUMMARY),
+    "pub": _Tool(pub.main, pub.SUMMARY, pub.OPTIONS.options),
+    "sub": _Tool(sub.main, sub.SUMMARY, sub.OPTIONS.options),
+    "rr": _Tool(rr.main, rr.SUMMARY, rr.OPTIONS.options),
+    "ping": _Tool(ping.main, ping.SUMMARY, ping.OPTIONS.options),
+    "top": _Tool(top.main, top.SUMMARY, top.OPTIONS.options),
+    "bench": _Tool(bench.main, bench.SUMMARY, bench.OPTIONS.options, (bench.SCENARIO,)),
 }
 
 
@@ -33,6 +47,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    parser, subparsers = _parser()
+    if words and words[0].startswith(("-c", "--config")):
+        from noctule.cli.plugin_commands import add_plugin_commands
+
+        refused = add_plugin_commands(subparsers, words)
+        if refused is not None:
+            return refused
+    asked = _TOOLS.get(words[0]) if words else None
+    if asked is not None:
+        return asked.main(words[1:])
+    parsed = parser.parse_args(words)
+    code: int = parsed.run(parsed)
+    return code
+
+
+def whole_command() -> Command:
+    """All that the command line can say without a plugin, for completion and the manual."""
+    parser, _ = _parser()
+    return _command_of(parser)
+
+
+def _command_of(parser: argparse.ArgumentParser) -> Command:
+    tools = {
+        name: command_of_options(name, tool.summary, tool.options, tool.arguments) for name, tool in _TOOLS.items()
+    }
+    return command_of_parser(parser, parser.prog, "", tools)
+
+
+def _parser() -> tuple[argparse.ArgumentParser, "argparse._SubParsersAction[argparse.ArgumentParser]"]:
+    """What reads the command line, and what plugins add their commands to."""
     parser = argparse.ArgumentParser(prog="noctule", description="An MQTT broker, and the tools to talk to one.")
     parser.add_argument("--version", action="version", version=f"noctule {__version__}")
     parser.add_argument(
@@ -45,17 +89,8 @@ def _run(words: list[str]) -> int:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (run, passwd, check, config, convert, store):
         command.add_parser(subparsers)
-    for name, (_, summary) in _TOOLS.items():
-        subparsers.add_parser(name, add_help=False, help=summary)
-    if words and words[0].startswith(("-c", "--config")):
-        from noctule.cli.plugin_commands import add_plugin_commands
-
-        refused = add_plugin_commands(subparsers, words)
-        if refused is not None:
-            return refused
-    asked = _TOOLS.get(words[0]) if words else None
-    if asked is not None:
-        return asked[0](words[1:])
-    parsed = parser.parse_args(words)
-    code: int = parsed.run(parsed)
-    return code
+    for name, tool in _TOOLS.items():
+        subparsers.add_parser(name, add_help=False, help=tool.summary)
+    # With the commands of plugins, where a configuration was named before it.
+    completion.add_parser(subparsers, lambda: _command_of(parser))
+    return parser, subparsers

@@ -69,6 +69,11 @@ class OptionTable(Generic[T]):
         """Every name of every option."""
         return frozenset(self._by_name)
 
+    @property
+    def options(self) -> tuple[Option[T], ...]:
+        """Every option, in the order of ``--help``."""
+        return tuple(option for _, options in self._sections for option in options)
+
     def read(self, words: Sequence[str], target: T) -> None:
         """Apply the options in their order. UsageError for what is none or lacks its value."""
         position = 0

@@ -16,6 +16,7 @@ from noctule._version import __version__
 from noctule.app import HAS_REACTOR, Broker, QuietCollector
 from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, counted, print_problems
 from noctule.cli.log_output import open_log, reopen_log_files
+from noctule.cli.notify import ServiceManager, service_manager
 from noctule.config.differences import Change
 from noctule.config.loading import Loaded, load
 from noctule.config.log import LogLevel
@@ -176,6 +177,7 @@ def _flattened(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 async def _serve(broker: Broker, sources: tuple[Path, ...], arguments: argparse.Namespace) -> bool:
     """Run the broker until it has stopped; True unless it was cut short by a second signal."""
     stopped_gracefully = False
+    manager = service_manager(os.environ, os.getpid())
     stopping = (signal.SIGTERM, signal.SIGINT)
     with (
         trio.open_signal_receiver(*stopping) as stops,
@@ -183,19 +185,23 @@ async def _serve(broker: Broker, sources: tuple[Path, ...], arguments: argparse.
         trio.open_signal_receiver(*_REOPENING) as reopenings,
     ):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, broker, stops, nursery.cancel_scope)
-            nursery.start_soon(_reload_on_signal, broker, reloads, arguments)
+            nursery.start_soon(_stop_on_signal, broker, stops, nursery.cancel_scope, manager)
+            nursery.start_soon(_reload_on_signal, broker, reloads, arguments, manager)
             nursery.start_soon(_reopen_on_signal, reopenings)
+            nursery.start_soon(manager.keep_alive)
             async with trio.open_nursery() as running:
                 await running.start(broker.run)
                 _announce(broker, sources)
+                manager.ready(_status(broker))
             stopped_gracefully = True
             nursery.cancel_scope.cancel()
     _logger.info("Stopped" if stopped_gracefully else "Stopped at once; some clients may not have been told")
     return stopped_gracefully
 
 
-async def _stop_on_signal(broker: Broker, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _stop_on_signal(
+    broker: Broker, signals: AsyncIterator[int], scope: trio.CancelScope, manager: ServiceManager
+) -> None:
     """The first signal stops gracefully, the second at once."""
     stopping = False
     async for number in signals:
@@ -203,15 +209,25 @@ async def _stop_on_signal(broker: Broker, signals: AsyncIterator[int], scope: tr
             scope.cancel()
             return
         stopping = True
+        manager.stopping()
         _logger.info("Stopping (%s); a second signal stops at once.", signal.Signals(number).name)
         broker.stop()
 
 
-async def _reload_on_signal(broker: Broker, signals: AsyncIterator[int], arguments: argparse.Namespace) -> None:
+async def _reload_on_signal(
+    broker: Broker, signals: AsyncIterator[int], arguments: argparse.Namespace, manager: ServiceManager
+) -> None:
     """Each SIGHUP reads the configuration again."""
     async for _ in signals:
         reopen_log_files()
+        manager.reloading()
         await reload(broker, arguments)
+        manager.ready(_status(broker))
+
+
+def _status(broker: Broker) -> str:
+    """What ``systemctl status`` shows."""
+    return f"Listening on {', '.join(broker.urls)}"
 
 
 async def _reopen_on_signal(signals: AsyncIterator[int]) -> None:
