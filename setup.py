@@ -73,6 +73,7 @@ def check_toolchain() -> None:
 check_toolchain()
 lay_out()
 setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         [
             Extension(
@@ -94,5 +95,5 @@ setup(
             "embedsignature": False,
         },
         annotate=bool(os.environ.get("NOCTULE_ANNOTATE")),
-    )
+    ),
 )

@@ -14,10 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 DEADLINE_S = 30.0
+
+#: Why a test is skipped that cannot be run: no script can install this. tests/conftest.py lets it pass in CI.
+NO_NAMESPACES = "namespaces cannot be made here"
 
 #: Run by the host's Python inside the new namespaces, before the root changes.
 _ENTER = """
@@ -79,6 +83,7 @@ class Inside:
             "volumes": {inside: str(outside) for inside, outside in (volumes or {}).items()},
             "read_only": read_only,
         }
+        self._environment = dict(environment)
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._over = False
@@ -161,15 +166,25 @@ class Inside:
         assert "Traceback" not in self.output
 
     def beside(self, *words: str, root: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run a program of this machine in the network in there; with ``root`` one of in there, as its user."""
+        """Run a program of this machine in the network in there; with ``root`` one of in there, as its user, with the
+        environment that the first process was given."""
         enter = ["nsenter", "--target", str(self.process), "--net"]
+        environment = None
         if root:
+            environment = self._environment
             status = Path(f"/proc/{self.process}/status").read_text(encoding="ascii")
             user, group = (re.search(rf"^{name}:\s+(\d+)", status, re.M) for name in ("Uid", "Gid"))
             assert user is not None
             assert group is not None
             enter += ["--mount", "--pid", "--root", "--wd", f"--setuid={user[1]}", f"--setgid={group[1]}"]
-        return subprocess.run([*enter, "--", *words], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        return subprocess.run(
+            [*enter, "--", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
 
 
 def publish_and_receive(inside: Inside, *options: str, topic: str = "t", port: int = 1883) -> None:
@@ -189,30 +204,28 @@ def refused(inside: Inside, *options: str, port: int = 1883) -> bool:
     return "refused" in done.stderr.lower() or "not authorised" in done.stderr.lower()
 
 
-def debian(release: str, folder: Path) -> Path:
-    """A minimal Debian in that folder, from the machine's own mirror."""
-    with (folder.parent / f"{folder.name}.log").open("w", encoding="utf-8") as log:
-        done = subprocess.run(
-            ["debootstrap", "--variant=minbase", release, str(folder)], stdout=log, stderr=log, check=False
-        )
-    assert done.returncode == 0, (folder.parent / f"{folder.name}.log").read_text(encoding="utf-8")[-2000:]
-    return folder
-
-
 def lacking(*programs: str) -> list[str]:
     """What this machine lacks of what the tests need."""
     missing = [program for program in programs if shutil.which(program) is None]
     return missing + ([] if os.geteuid() == 0 else ["root"])
 
 
+@cache
+def has_namespaces() -> bool:
+    """Whether the machine gives the rights that ``Inside`` needs."""
+    words = ["unshare", "--net", "--mount", "--pid", "--fork", "mount", "-t", "proc", "proc", "/proc"]
+    return subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 @contextlib.contextmanager
 def overlay(lower: Path, work: Path) -> Iterator[Path]:
-    """A copy of a root folder that costs nothing, for one test; what is changed in it goes with it."""
+    """A copy of a root folder that costs nothing; what is changed in it goes with it."""
     upper, scratch, merged = (work / name for name in ("upper", "scratch", "merged"))
     for folder in (upper, scratch, merged):
         folder.mkdir(parents=True)
     upper.chmod(0o755)
-    options = f"lowerdir={lower},upperdir={upper},workdir={scratch}"
+    # Volatile: nobody needs it on disk, and unmounting would wait for that.
+    options = f"lowerdir={lower},upperdir={upper},workdir={scratch},volatile"
     done = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=False)
     if done.returncode != 0:  # no overlays here: a real copy
         subprocess.run(["cp", "-a", f"{lower}/.", str(merged)], check=True)

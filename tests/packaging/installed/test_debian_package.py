@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from packaging_support.scratch_root import Inside, debian, lacking, publish_and_receive, refused
+from packaging_support.debian_root import quick_compiler
+from packaging_support.scratch_root import (
+    NO_NAMESPACES,
+    Inside,
+    has_namespaces,
+    lacking,
+    overlay,
+    publish_and_receive,
+    refused,
+)
 
 ROOT = Path(__file__).parent.parent.parent.parent
 MISSING = lacking("debootstrap", "dpkg-deb", "unshare", "nsenter", "mosquitto_pub", "mosquitto_sub")
@@ -20,22 +29,13 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"the machine lacks {', '.join(MISSING)}"),
 ]
 
-#: This machine's release, for which the package is built.
-RELEASE = next(
-    (
-        line.partition("=")[2].strip('"')
-        for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
-        if line.startswith("VERSION_CODENAME=")
-    ),
-    "",
-)
-
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package")
     # As somebody has it who works in no environment.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    environment |= {"CC": str(quick_compiler(folder)), "DPKG_DEB_COMPRESSOR_LEVEL": "0"}
     done = subprocess.run(
         ["sh", str(ROOT / "packaging/debian/build.sh"), str(folder)],
         cwd="/",
@@ -58,13 +58,14 @@ def contents(package: Path) -> dict[str, tarfile.TarInfo]:
 
 
 @pytest.fixture(scope="module")
-def machine(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def machine(package: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A fresh Debian with the package installed by apt, which finds what it depends on."""
-    root = debian(RELEASE, tmp_path_factory.mktemp("machine") / "root")
-    shutil.copy(package, root / "root")
-    inside(root, "apt-get", "install", "-y", "-q", "--no-install-recommends", f"/root/{package.name}")
-    yield root
-    shutil.rmtree(root)
+    if not has_namespaces():
+        pytest.skip(f"{NO_NAMESPACES} (test_it_works_where_it_is_unpacked needs none)")
+    with overlay(request.getfixturevalue("debian"), tmp_path_factory.mktemp("machine")) as root:
+        shutil.copy(package, root / "root")
+        inside(root, "apt-get", "install", "-y", "-q", "--no-install-recommends", f"/root/{package.name}")
+        yield root
 
 
 def inside(root: Path, *words: str) -> str:
@@ -146,6 +147,24 @@ def test_what_it_says_of_itself(package: Path) -> None:
         "/etc/noctule/conf.d/README",
         "/etc/noctule/noctule.toml",
     ]
+
+
+def test_it_works_where_it_is_unpacked(package: Path, tmp_path: Path) -> None:
+    """Its command, with this machine's Python, in no root of its own."""
+    subprocess.run(["dpkg-deb", "-x", str(package), str(tmp_path)], check=True)
+    command = (tmp_path / "usr/bin/noctule").read_text(encoding="utf-8")
+    interpreter, options = command.splitlines()[0].removeprefix("#!").split()
+    script = shutil.copy(ROOT / "packaging/try_wheel.py", tmp_path)
+    python = f"{tmp_path}{interpreter}"
+    done = subprocess.run([python, options, "-B", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(
+        [python, options, str(tmp_path / "usr/bin/noctule"), "check", "-c", str(tmp_path / "etc/noctule/noctule.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_installed(machine: Path) -> None:
