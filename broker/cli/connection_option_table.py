@@ -182,10 +182,6 @@ def _refuse_engine(_options: ConnectionOptions, _text: str) -> None:
     raise UsageError("OpenSSL engines are not supported: Python does not load them.")
 
 
-def _refuse_srv(_options: ConnectionOptions) -> None:
-    raise UsageError("SRV lookups (-S) are not supported; name the server with -h and -p.")
-
-
 def _check_inflight(_options: ConnectionOptions, text: str) -> None:
     if c_integer(text) < 1:
         raise UsageError("Maximum inflight messages must be greater than 0.")
@@ -226,7 +222,7 @@ CONNECTION_OPTIONS: Final[Sequence[Option[ConnectionOptions]]] = (
     flag("--ws", "speak WebSocket", _set("is_websocket")),
     valued("-A", "address", "connect from this address of this machine", _set("local_address")),
     valued("--proxy", "url", "through socks5h://[user[:password]@]host[:port]", _set_proxy, "proxy url"),
-    flag("-S", "SRV lookup: not supported", _refuse_srv),
+    flag("-S", "look up the server of the domain -h (DNS SRV records)", _set("is_by_service_record")),
     flag("--nodelay", "send at once, without Nagle's algorithm; that is so in any case", _ignore),
     valued("-i --id", "id", "client identifier (the server chooses)", _set_client_id),
     valued(

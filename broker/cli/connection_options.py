@@ -3,15 +3,16 @@
 import os
 import secrets
 import ssl
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from noctule.cli.option_reading import OptionTable, defaults_files
 from noctule.cli.outcome import UsageError, tell
 from noctule.cli.property_option import GivenProperties
+from noctule.cli.service_records import look_up
 from noctule.client import (
     TLS_VERSIONS,
     Address,
@@ -21,6 +22,7 @@ from noctule.client import (
     Reconnect,
     TlsOptions,
     Transport,
+    UnreachableError,
     connect,
 )
 from noctule.protocol import (
@@ -58,6 +60,9 @@ class ConnectionOptions:
     host: str = "localhost"
     port: int | None = None
     unix_path: str | None = None
+
+    #: Whether ``host`` is a domain whose SRV records name the server.
+    is_by_service_record: bool = False
     is_websocket: bool = False
     local_address: str | None = None
     proxy: Proxy | None = None
@@ -169,8 +174,25 @@ class ConnectionOptions:
             return Address(transport, self.host, port, _WEBSOCKET_PATH)
         return Address(Transport.TLS if self.uses_tls else Transport.TCP, self.host, port)
 
-    def connect(self) -> AbstractAsyncContextManager[Client]:
-        """The connection that the options ask for, not yet made. UsageError for files that cannot be read."""
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Client]:
+        """The connection that the options ask for. UsageError for files that cannot be read."""
+        addresses = [self.address()]
+        if self.is_by_service_record and self.unix_path is None:
+            records = await look_up(self.host, uses_tls=self.uses_tls)
+            addresses = [replace(addresses[0], host=record.host, port=record.port) for record in records]
+        async with AsyncExitStack() as stack:
+            for left, address in zip(reversed(range(len(addresses))), addresses, strict=True):
+                try:
+                    client = await stack.enter_async_context(self._connection(address))
+                except UnreachableError:
+                    if not left:
+                        raise
+                else:
+                    yield client
+                    return
+
+    def _connection(self, address: Address) -> AbstractAsyncContextManager[Client]:
         given = self.properties.of(PacketType.CONNECT)
         method = given.get(PropertyId.AUTHENTICATION_METHOD)
         expiry_s = self.session_expiry_interval_s
@@ -178,7 +200,7 @@ class ConnectionOptions:
             expiry_s = given.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0)
         receive_maximum = min(self.count or _RECEIVE_MAXIMUM, _RECEIVE_MAXIMUM)
         return connect(
-            self.address(),
+            address,
             client_id=self._client_id(),
             version=self.version,
             clean_start=self.clean_start,

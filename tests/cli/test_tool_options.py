@@ -200,7 +200,6 @@ def test_properties() -> None:
         ("sub", "--tls-engine e", "engines are not supported"),
         ("sub", "--tls-engine-kpass-sha1 00", "engines are not supported"),
         ("sub", "--keyform engine", "PEM files alone"),
-        ("sub", "-S", "not supported; name the server with -h"),
         ("sub", "--psk xyz", "in hexadecimal"),
         ("sub", "--psk 00", "--psk-identity required"),
         ("sub", "--psk 00 --psk-identity i --cafile f", "Only one of --psk"),
