@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except OutputError as error:
-        print(f"noctule: {error}", file=sys.stderr)
+        if not error.is_reader_gone:
+            print(f"noctule: {error}", file=sys.stderr)
         return 1
 
 

@@ -15,9 +15,9 @@ class OutputError(Exception):
     """Standard output cannot be written; the text says why. It is no OSError, which much code takes for its own."""
 
     def __init__(self, error: OSError) -> None:
-        gone = error.errno == errno.EPIPE
-        why = "whoever read it has gone" if gone else (error.strerror or str(error))
-        super().__init__(f"standard output cannot be written: {why}")
+        super().__init__(f"standard output cannot be written: {error.strerror or error}")
+        #: Whoever read it has had enough (``noctule sub ... | head``): nobody needs to be told.
+        self.is_reader_gone = error.errno == errno.EPIPE
 
 
 class _Checked(io.RawIOBase):
