@@ -338,8 +338,7 @@ cdef class Session(Subscriber):
             flight = find_flight(&self.sent, packet_id)
             if flight.message != NULL:
                 flight.position = self._keep(<Message>flight.message, 1 if flight.state == AWAIT_PUBACK else 2,
-                                             flight.flags, flight.via,
-                                             0 if flight.state == AWAIT_PUBACK else flight.packet_id, 0)
+                                             flight.flags, flight.via, flight.packet_id, 0)
             else:
                 flight.position = self._position = self.plane.journal.new_position()
                 self.plane.journal.put_queued(store_id, flight.position, None, 2, flight.flags & ~IN_WINDOW,
@@ -363,9 +362,9 @@ cdef class Session(Subscriber):
         cdef Via via = None
         cdef PyObject *to_keep = NULL
         cdef Flight *flight
-        if position <= self._position or not 1 <= qos <= 2 or (message is None) != is_released:
+        if position <= self._position or not (1 + is_released) <= qos <= 2 or (message is None) != is_released:
             raise ValueError("no message of a session's queue")
-        if packet_id and (qos != 2 or find_flight(&self.sent, packet_id) != NULL):
+        if packet_id and find_flight(&self.sent, packet_id) != NULL:
             raise ValueError(f"the packet identifier {packet_id} cannot be in flight")
         if is_released and packet_id == 0:
             raise ValueError("a released message without packet identifier")
@@ -388,7 +387,7 @@ cdef class Session(Subscriber):
         flight.via = to_keep
         flight.position = position
         flight.flags = flags & ~IN_WINDOW
-        flight.state = AWAIT_PUBCOMP if is_released else AWAIT_PUBREC
+        flight.state = AWAIT_PUBACK if qos == 1 else AWAIT_PUBCOMP if is_released else AWAIT_PUBREC
         flight.order = self._order
         self._order += 1
         self._last_packet_id = packet_id
@@ -581,9 +580,10 @@ cdef class Session(Subscriber):
         # The place first: a packet that has been written must be in flight.
         add_flight(&self.sent, packet_id)
         try:
-            if self.store_id and (qos == 2 or position == 0):
-                # Of QoS 2 the packet identifier must be kept before the peer sees it: it may have the message by then.
-                position = self._keep(message, qos, flags, via, packet_id if qos == 2 else 0, position)
+            if self.store_id and (qos == 2 or position == 0 or is_usable(self.plane.journal)):
+                # After a restart it is sent again under this packet identifier [MQTT-4.4.0-1]. Of QoS 2 that must be
+                # kept before the peer sees it: it may have the message by then.
+                position = self._keep(message, qos, flags, via, packet_id, position)
                 if qos == 2 and self.outlet.durability:
                     self.outlet.hold_back(self.outlet.durability == 2)
             written = self._write(message, qos, flags, via, packet_id, False)

@@ -92,7 +92,8 @@ class PutQueued(NamedTuple):
     #: Bit 0: with the RETAIN flag. Others are the broker's.
     flags: int
 
-    #: 0: it has not been sent. A message of QoS 2 has one from before it is first sent.
+    #: Under which it is sent again; 0: it has not been sent. A message of QoS 2 has one from before it is first sent,
+    #: one of QoS 1 from soon after.
     packet_id: int
 
     #: Whether a message of QoS 2 has been received by the client (PUBREC): PUBREL is what follows.

@@ -64,7 +64,7 @@ def state_of(broker: KeptBroker) -> dict[str, Any]:
             "ends at": at_wall_clock(broker, session.ends_at) if is_waiting else None,
             "subscriptions": sorted(state.router.subscriptions_of(session)),
             "queued": [
-                (position, seen(broker, message) if message else None, qos, packet_id if qos == 2 else 0, is_released)
+                (position, seen(broker, message) if message else None, qos, packet_id, is_released)
                 for position, message, qos, packet_id, is_released in queued
             ],
             "received": [(packet_id, seen(broker, message)) for packet_id, message in received],
@@ -233,6 +233,55 @@ def test_any_state_survives() -> None:
             max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def sent_to(client: DirectClient) -> list[tuple[bytes, int, bool]]:
+    """The messages that have come: payload, packet identifier, DUP."""
+    return [(found.payload, found.packet_id, found.dup) for found in client.publishes()]
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_was_in_flight_is_sent_again_as_it_was(qos: int, is_connected: bool) -> None:
+    """[MQTT-4.4.0-1] [MQTT-3.3.1-1], whether it went out at once or waited in the queue; and behind it what did not."""
+    broker = KeptBroker(inflight_max=3)
+    reader = broker.durable("reader")
+    reader.send(encode_subscribe(Subscribe(1, (SubscriptionRequest("t", qos),), None), V5))
+    writer = broker.connect("writer")
+    if not is_connected:
+        reader.disconnect(0)
+    for number in range(1, 6):
+        writer.publish("t", b"%d" % number, qos, number)
+        broker.commit_all()
+        if qos == 2:
+            writer.ack(PUBREL, number)
+            broker.commit_all()
+    reader = reader if is_connected else broker.begin_connect("reader", clean_start=False, session_expiry_interval_s=99)
+    broker.commit_all()
+    sent = [decode_publish(first, body, V5, True) for first, body in reader.received() if first >> 4 == PUBLISH]
+    assert [(one.payload, one.packet_id) for one in sent] == [(b"1", 1), (b"2", 2), (b"3", 3)]
+    reader.ack(PUBACK if qos == 1 else PUBREC, 2)
+    if qos == 2:
+        broker.commit_all()
+        reader.ack(PUBCOMP, 2)
+    broker.commit_all()
+    after = broker.crash()
+    again = after.durable("reader")
+    found = [decode_publish(first, body, V5, True) for first, body in again.behind_connack]
+    after.commit_all()
+    found += again.publishes()
+    assert [(one.payload, one.packet_id, one.dup) for one in found] == [
+        (b"1", 1, True),
+        (b"3", 3, True),
+        (b"4", 4, True),
+    ]
+    again.ack(PUBACK if qos == 1 else PUBREC, 1)
+    after.commit_all()
+    if qos == 2:
+        assert [first >> 4 for first, _ in again.received()] == [PUBREL]
+        again.ack(PUBCOMP, 1)
+        after.commit_all()
+    assert sent_to(again) == [(b"5", 5, False)]
 
 
 def test_the_wall_clock_is_ahead() -> None:

@@ -179,13 +179,15 @@ def test_what_clients_choose_the_size_of_is_counted(journal: Journal, router: Ro
         ((0, 1, 0, 0, False), "no message"),
         ((2, 0, 0, 0, False), "no message"),
         ((2, 3, 0, 0, False), "no message"),
-        ((2, 1, 0, 9, False), "cannot be in flight"),
+        ((2, 1, 0, 9, False), "the packet identifier 9 cannot be in flight"),
+        ((2, 2, 0, 9, False), "the packet identifier 9 cannot be in flight"),
         ((2, 2, 0, 0, True), "no message"),
     ],
 )
 def test_rows_that_cannot_be_are_refused(router: Router, fields: tuple[int, int, int, int, bool], why: str) -> None:
     position, qos, flags, packet_id, is_released = fields
     session = session_of(router, "c")
+    session.restore_queued(Message(b"t", b"", 1), 1, 1, 0, 9, False, b"", b"")
     with pytest.raises(ValueError, match=why):
         session.restore_queued(Message(b"t", b"", 1), position, qos, flags, packet_id, is_released, b"", b"")
     with pytest.raises(ValueError, match="cannot be received"):

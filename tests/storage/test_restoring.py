@@ -49,6 +49,7 @@ def test_rows_are_put_back(state: State) -> None:
         PutSubscription(1, b"a/+", b"", 1, 3, 7),
         PutSubscription(1, b"b", b"group", 2, 0, 0),
         PutQueued(1, 4, 1, 1, 1, 0, False, b"\x0b\x07", b""),
+        PutQueued(1, 8, 1, 1, 0, 4, False, b"", b""),
         PutQueued(1, 9, 1, 2, 0, 5, False, b"", b""),
         PutQueued(1, 10, 0, 2, 0, 6, True, b"", b""),
         PutReceived(1, 3, 1),
@@ -58,7 +59,7 @@ def test_rows_are_put_back(state: State) -> None:
     restored = restore(rows, state, 0.0)
     assert restored.problems == []
     counts = (restored.messages, restored.sessions, restored.subscriptions, restored.queued, restored.retained)
-    assert counts == (2, 1, 2, 3, 1)
+    assert counts == (2, 1, 2, 4, 1)
     session = state.sessions.find("c")
     assert session is not None
     assert (session.owner, session.store_id, session.connected) == ("ann", 1, False)
@@ -66,6 +67,7 @@ def test_rows_are_put_back(state: State) -> None:
     queued, received = session.kept_state()
     assert [(one[0], one[2], one[3], one[4]) for one in queued] == [
         (4, 1, 0, False),
+        (8, 1, 4, False),
         (9, 2, 5, False),
         (10, 2, 6, True),
     ]
@@ -84,7 +86,7 @@ def test_rows_are_put_back(state: State) -> None:
         (PutSubscription(1, b"", b"", 1, 0, 0), "no subscription"),
         (PutQueued(1, 1, 8, 1, 0, 0, False, b"", b""), "left out PutQueued of 1, 1: 8"),
         (PutQueued(1, 1, 1, 0, 0, 0, False, b"", b""), "no message of a session's queue"),
-        (PutQueued(1, 1, 1, 1, 0, 4, False, b"", b""), "the packet identifier 4 cannot be in flight"),
+        (PutQueued(1, 1, 0, 1, 0, 4, True, b"", b""), "no message of a session's queue"),
         (PutQueued(1, 1, 0, 2, 0, 0, True, b"", b""), "a released message without packet identifier"),
         (PutReceived(1, 70_000, 1), "left out PutReceived of 1, 70000"),
         (PutSubscription(1, None, b"", 1, 0, 0), "left out PutSubscription of 1, None"),  # type: ignore[arg-type]
