@@ -455,15 +455,18 @@ class Broker:
         return lambda listening, entrance, other: Acceptor(listening, entrance, other or adopt).run()
 
     async def _end_links(self) -> None:
-        """Send DISCONNECT 0x8B to whom it can be told, flush, and wait a bounded time until they are gone."""
+        """Send DISCONNECT 0x8B to whom it can be told, publish Wills for those who come later, flush, and wait a
+        bounded time until the connections are gone."""
         state = self.state
         state.is_stopping = True
         self._clock.begin_turn()
         reference = self._server_reference
         reason_code = ReasonCode.SERVER_SHUTTING_DOWN if reference is None else ReasonCode.USE_ANOTHER_SERVER
+        ended = [link.session for link in state.links if link.session is not None]
         for link in list(state.links):
             link.end(last_packet(link, reason_code, server_reference=reference))
             state.plane.deadlines.schedule(link, state.plane.now + state.settings.limits.end_timeout_s)
+        state.sessions.stop(ended)
         self._clock.end_turn()
         all_gone = trio.Event()
         state.when_no_links = all_gone.set

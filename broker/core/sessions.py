@@ -1,6 +1,6 @@
 """The sessions of one broker by client identifier: found, made, kept, ended, and their Wills published."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from noctule._speedups.message import Message
@@ -149,6 +149,15 @@ class Sessions:
         if session.store_id:
             self.keep_clocks(session, has_end=True, has_will=True)
         self.look_at(session)
+
+    def stop(self, connected: Iterable[Session]) -> None:
+        """The broker stops, and these have lost their connections. What is not kept ends now; of what is, the Wills
+        that are due are published, and those with a delay wait for it beyond the restart (3.1.2.5)."""
+        for session in connected:
+            self.connection_ended(session, "the broker stops", publish_will=True)
+        for session in list(self):
+            if not session.store_id and session.will is not None:
+                self.end(session, "the broker stops")
 
     def look_at(self, session: Session) -> None:
         """Do what is due for a session without connection, and wait for what is not."""
