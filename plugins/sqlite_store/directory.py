@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from noctule.api import StoreError
 
@@ -73,6 +73,15 @@ def file_system_of(path: Path, mounts: Path = MOUNTS) -> str | None:
     return found[1] if found else None
 
 
+class Room(NamedTuple):
+    """The room of a file system."""
+
+    size_bytes: int
+
+    #: What the broker may use.
+    free_bytes: int
+
+
 class Directory:
     """Makes the directory, and holds its lock from ``lock`` to ``unlock``."""
 
@@ -137,13 +146,13 @@ class Directory:
         finally:
             os.close(descriptor)
 
-    def free_bytes(self) -> int | None:
-        """The room that the broker may use; None where the system does not say."""
+    def room(self) -> Room | None:
+        """The room of its file system; None where the system does not say."""
         try:
             state = os.statvfs(self.path)
         except OSError:
             return None
-        return state.f_bavail * state.f_frsize
+        return Room(state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize)
 
 
 class Reserve:
@@ -169,8 +178,8 @@ class Reserve:
         if self.is_held or not self.size_bytes:
             self.is_held = True
             return True
-        free = self._directory.free_bytes()
-        if free is not None and free < 2 * self.size_bytes:
+        room = self._directory.room()
+        if room is not None and room.free_bytes < 2 * self.size_bytes:
             return False
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

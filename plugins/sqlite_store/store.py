@@ -42,6 +42,12 @@ MOVED_ROWS_PER_IDLE: Final = 20_000
 OPENING_BYTES: Final = 1024 * 1024
 
 
+#: Below how much free space there is little, where no option says it: on a large file system, and as a part of a small
+#: one, on which that much is never free.
+LOW_DISK_MAX_BYTES: Final = 128 * 1024 * 1024
+LOW_DISK_PART: Final = 20
+
+
 class OnCorrupt(Enum):
     """What to do with a damaged file."""
 
@@ -99,14 +105,16 @@ class Config:
         Option("Memory for pages of the database.", key="cache_size", minimum=65_536, needs_restart=True),
     ] = 32 * 1024 * 1024
     low_disk_bytes: Annotated[
-        Size,
+        Size | None,
         Option(
-            "Below this much free disk space the broker takes no new messages that have to be kept.",
+            "Below this much free disk space the broker takes no new messages that have to be kept; not set: 128MiB, "
+            "or the twentieth part of a file system on which that is less.",
             key="low_disk",
             minimum=0,
             needs_restart=True,
+            example='"128MiB"',
         ),
-    ] = 128 * 1024 * 1024
+    ] = None
     reserve_bytes: Annotated[
         Size,
         Option(
@@ -190,8 +198,8 @@ class SqliteStore:
         self._findings.append(text)
 
     def _open(self) -> None:
-        free = self._directory.free_bytes()
-        if free is not None and free < OPENING_BYTES:
+        room = self._directory.room()
+        if room is not None and room.free_bytes < OPENING_BYTES:
             # A full disk is no reason not to start: what is taken out makes room.
             self._reserve.give_up()
             self._is_full = True
@@ -443,13 +451,20 @@ class SqliteStore:
         self._log_has_news = True
 
     def _look_at_room(self) -> None:
-        self.free_bytes = free = self._directory.free_bytes()
-        is_low = self._is_full or (free is not None and free < self._config.low_disk_bytes)
+        room = self._directory.room()
+        self.free_bytes = free = None if room is None else room.free_bytes
+        is_low = self._is_full or (room is not None and room.free_bytes < self._low_below_bytes(room.size_bytes))
         if is_low and not self.is_low:
             self._findings.append(f"room runs short on the disk of {self._directory.path}: {free} bytes are free")
         elif self.is_low and not is_low:
             self._findings.append(f"there is room again on the disk of {self._directory.path}: {free} bytes are free")
         self.is_low = is_low
+
+    def _low_below_bytes(self, size_bytes: int) -> int:
+        """Below how much free space there is little, on a file system of this size."""
+        if self._config.low_disk_bytes is not None:
+            return self._config.low_disk_bytes
+        return min(LOW_DISK_MAX_BYTES, size_bytes // LOW_DISK_PART)
 
     def _limit_log(self, connection: sqlite3.Connection) -> None:
         """Work the log into the database where it has grown beyond its limit."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from noctule.plugins.sqlite_store import Config, SqliteStore
+from noctule.plugins.sqlite_store.directory import Directory, Room
 from noctule.storage.operations import DropMessage, PutMessage
 from noctule.storage.store import StoreFullError
 
@@ -36,7 +37,7 @@ def message(number: int) -> PutMessage:
     return PutMessage(number, b"t", number.to_bytes(2, "big") * 1000, 1, False, b"", None)
 
 
-def make(place: Path, low_disk_bytes: int = 0) -> SqliteStore:
+def make(place: Path, low_disk_bytes: int | None = 0) -> SqliteStore:
     config = Config(
         path=place / "store",
         reserve_bytes=RESERVE_BYTES,
@@ -147,6 +148,33 @@ def test_little_room_is_noticed_before_there_is_none(small_disk: Path) -> None:
     assert any("room runs short" in line for line in store.findings())
     store.commit([message(number + 1)], sync=True)  # it is the broker that takes no more
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "free_bytes", "is_low"),
+    [
+        (1 << 40, (1 << 27) - 1, True),
+        (1 << 40, 1 << 27, False),
+        (64 << 20, 4 << 20, False),  # a small one is not low for good
+        (64 << 20, (64 << 20) // 20 - 1, True),
+    ],
+)
+def test_what_is_little_goes_by_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, free_bytes: int, is_low: bool
+) -> None:
+    monkeypatch.setattr(Directory, "room", lambda _self: Room(size_bytes, free_bytes))
+    store = make(tmp_path, low_disk_bytes=None)
+    store.open()
+    list(store.restore())
+    store.commit([message(1)], sync=True)
+    assert store.is_low is is_low
+    store.close()
+
+
+def test_the_room_is_that_of_the_file_system(small_disk: Path) -> None:
+    room = Directory(small_disk).room()
+    assert room is not None
+    assert room.free_bytes <= room.size_bytes <= SIZE_BYTES + 4096
 
 
 def test_a_full_disk_does_not_keep_a_store_from_opening(small_disk: Path) -> None:
