@@ -70,6 +70,7 @@ cdef class Link(Outlet):
     cdef int _denied(self, PublishFields *fields, Message message) except -1
     cdef int _accept(self, PublishFields *fields, Message message, Route route) except -1
     cdef int _publish_changed(self, PublishFields *fields) except -1
+    cdef bint _cannot_be_retained(self, PublishFields *fields, Message message) except -1
     cdef bint _may_hold_more(self, Fault *fault) noexcept
     cdef int _cannot_keep(self, PublishFields *fields) except -1
     cdef int _dropped(self, PublishFields *fields, int reason_code) except -1

@@ -590,6 +590,9 @@ cdef class Link(Outlet):
         """Take a message that is allowed: publish it, or at QoS 2 hold it. ``message``: in place of what was received."""
         cdef Fault fault
         cdef int targets
+        if fields.retain and fields.qos and self.layout == LAYOUT_5 and self.plane.retained_max \
+                and self.router.retained.count >= self.plane.retained_max and self._cannot_be_retained(fields, message):
+            return self._acknowledge(PUBACK if fields.qos == 1 else PUBREC, fields.packet_id, QUOTA_EXCEEDED)
         if fields.qos and self.plane.journal is not None and not takes_messages(self.plane.journal) and (
                 fields.qos == 1 or find_flight(&self.session.received, fields.packet_id) == NULL):
             return self._cannot_keep(fields)
@@ -608,6 +611,15 @@ cdef class Link(Outlet):
         if fields.qos == 1:
             return self._acknowledge(PUBACK, fields.packet_id, 0 if targets else NO_MATCHING_SUBSCRIBERS)
         return 1
+
+    cdef bint _cannot_be_retained(self, PublishFields *fields, Message message) except -1:
+        """Whether there are as many retained messages as there may be, and this would be one more."""
+        if fields.qos == 2 and find_flight(&self.session.received, fields.packet_id) != NULL:
+            return False        # it was taken when it came first
+        if message is not None:
+            return message.retain and message.payload_size and self.router.retained_is_full(message.topic)
+        return fields.parts.payload_size != 0 and self.router.retained_is_full(
+            PyBytes_FromStringAndSize(<const char *>fields.parts.topic, fields.parts.topic_size))
 
     cdef bint _may_hold_more(self, Fault *fault) noexcept:
         """Whether the session may hold another QoS 2 message; the fault where it may not."""

@@ -39,6 +39,7 @@ cdef class Plane:
     cdef size_t queue_max_bytes
     cdef uint32_t inflight_max
     cdef uint32_t receive_maximum
+    cdef uint64_t retained_max          # 0: any number
     cdef uint16_t alias_max_in
     cdef uint16_t alias_max_out
     cdef int levels_max

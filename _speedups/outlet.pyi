@@ -51,6 +51,7 @@ class Plane:
         levels_max: int,
         alias_max_in: int = 0,
         alias_max_out: int = 0,
+        retained_max: int = 0,
     ) -> None: ...
     def set_limits(
         self,
@@ -65,6 +66,7 @@ class Plane:
         levels_max: int,
         alias_max_in: int = 0,
         alias_max_out: int = 0,
+        retained_max: int = 0,
     ) -> None:
         """Other limits from now on. What a client was told in CONNACK holds for its connection."""
     def close(self) -> None:

@@ -38,7 +38,7 @@ cdef class Plane:
     def __init__(self, *, size_t write_max_bytes, size_t packet_max_bytes, size_t connect_max_bytes,
                  uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
                  uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
-                 uint16_t alias_max_out=0):
+                 uint16_t alias_max_out=0, uint64_t retained_max=0):
         memset(&self.counters, 0, sizeof(self.counters))
         self.pool = BufferPool()
         self._held_back = []
@@ -48,12 +48,12 @@ cdef class Plane:
             write_max_bytes=write_max_bytes, packet_max_bytes=packet_max_bytes, connect_max_bytes=connect_max_bytes,
             queue_max_messages=queue_max_messages, queue_max_bytes=queue_max_bytes, inflight_max=inflight_max,
             receive_maximum=receive_maximum, levels_max=levels_max, alias_max_in=alias_max_in,
-            alias_max_out=alias_max_out)
+            alias_max_out=alias_max_out, retained_max=retained_max)
 
     def set_limits(self, *, size_t write_max_bytes, size_t packet_max_bytes, size_t connect_max_bytes,
                    uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
                    uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
-                   uint16_t alias_max_out=0):
+                   uint16_t alias_max_out=0, uint64_t retained_max=0):
         """Other limits from now on. What a client was told in CONNACK holds for its connection."""
         if not 1 <= levels_max < LEVELS_MAX:
             raise ValueError(f"a topic has 1 to {LEVELS_MAX - 1} levels at most, not {levels_max}")
@@ -69,6 +69,7 @@ cdef class Plane:
         self.levels_max = levels_max
         self.alias_max_in = alias_max_in
         self.alias_max_out = alias_max_out
+        self.retained_max = retained_max
 
     def __dealloc__(self):
         cdef Py_ssize_t i

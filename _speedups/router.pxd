@@ -51,6 +51,7 @@ cdef class Router:
     cdef readonly Plane plane
     cdef readonly FilterTree filters
     cdef readonly TopicTree retained
+    cdef public object when_retained_full   # called with a topic whose message is not retained, or None
     cdef PyObject **_routes             # buckets of four
     cdef uint64_t _bucket_mask
     cdef readonly size_t cached_routes
@@ -75,6 +76,7 @@ cdef class Router:
     cdef void _clear_cache(self) noexcept
     cdef void _forget_route(self, bytes topic) noexcept
     cdef int publish(self, Route route, const PublishFields *fields, Message message, Session source) except -1
+    cdef bint retained_is_full(self, bytes topic) except -1
     cdef int _retain(self, Message message) except -1
     cdef int _keep_retained(self, Message message) except -1
     cdef int publish_run(self, Route route, const unsigned char *data, size_t size, uint32_t count,

@@ -1,5 +1,7 @@
 """Where a message goes: the route of its topic, and the fan-out to every session on it."""
 
+from collections.abc import Callable
+
 from noctule._speedups.deadlines import Timed
 from noctule._speedups.message import Message
 from noctule._speedups.outlet import Plane
@@ -30,6 +32,9 @@ class Router:
     filters: FilterTree
     retained: TopicTree
     cached_routes: int
+
+    #: Called with a topic whose message is not retained, as there are as many as there may be.
+    when_retained_full: Callable[[bytes], object] | None
     def __init__(self, plane: Plane, share_strategy: str = "round_robin") -> None: ...
     access_generation: int
     def access_changed(self) -> None:

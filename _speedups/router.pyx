@@ -489,9 +489,21 @@ cdef class Router:
                                 target.via)
         return <int>(route.count + route.share_count)
 
+    cdef bint retained_is_full(self, bytes topic) except -1:
+        """Whether the topic can have no retained message, as it has none yet; whoever wants to know is told of it."""
+        if self.plane.retained_max == 0 or self.retained.count < self.plane.retained_max \
+                or topic.startswith(b"$") or self.retained.get(topic) is not None:
+            return False
+        if self.when_retained_full is not None:
+            self.when_retained_full(topic)
+        return True
+
     cdef int _retain(self, Message message) except -1:
         """Keep the message as its topic's retained one, or with an empty payload forget that."""
         cdef bytes topic
+        if message.payload_size and self.plane.retained_max and self.retained.count >= self.plane.retained_max \
+                and self.retained_is_full(message.topic):
+            return 0
         if self.plane.journal is not None and message.data[0] != c"$":
             self._keep_retained(message)
         if message.payload_size == 0:

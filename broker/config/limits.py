@@ -56,6 +56,11 @@ RECEIVE_MAXIMUM: Final = 1_000
 SUBSCRIPTIONS_MAX: Final = 10_000
 FILTER_LEVELS_MAX: Final = 100_000
 
+#: Sessions, connected or not, and retained messages in all. A session costs some kilobytes and a retained message some
+#: hundred bytes beside its payload: far above what a broker of this kind has, and below what fills a machine by itself.
+SESSIONS_MAX: Final = 1_000_000
+RETAINED_MAX: Final = 1_000_000
+
 #: Topic Aliases that a client may use towards us, and we towards it; each holds a topic name of up to 64 KiB.
 ALIAS_MAX_IN: Final = 32
 ALIAS_MAX_OUT: Final = 32

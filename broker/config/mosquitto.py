@@ -319,6 +319,10 @@ class _Reader:
         if value != -1:
             self._scope(line).say(("limits", "max_connections"), value, line.place)
 
+    def _global_max_clients(self, line: _Line, value: int) -> None:
+        if value != -1:
+            self._document.set(("limits", "max_sessions"), value, line.place)
+
     def _max_qos(self, line: _Line, value: int) -> None:
         if value != 2:
             self._scope(line).say(("limits", "max_qos"), value, line.place)

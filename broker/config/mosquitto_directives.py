@@ -125,7 +125,7 @@ _OUTSIDE_BRIDGES: Final[Mapping[str, Directive]] = {
     "clientid_prefixes": Refused(f"letting in by the beginning of the identifier is {_NOT_YET}"),
     "connection_messages": Special(Reading.FLAG),
     "enable_control_api": Ignored(f"the topics below $CONTROL are {_NOT_YET}", _OFF, Reading.FLAG),
-    "global_max_clients": Refused(f"a limit on all clients is {_NOT_YET}", ("-1",), Reading.NUMBER),
+    "global_max_clients": Special(Reading.NUMBER),
     "global_max_connections": Refused(f"a limit on all connections is {_NOT_YET}", ("-1",), Reading.NUMBER),
     "include_dir": Special(),
     "log_dest": Special(),

@@ -513,6 +513,24 @@ class Limits:
             "Subscriptions of one client.", key="max_subscriptions", minimum=1, maximum=_GIGABYTE, unsafe_above=100_000
         ),
     ] = limits.SUBSCRIPTIONS_MAX
+    sessions_max: Annotated[
+        int,
+        Option(
+            "Sessions of all clients, connected or not; whoever would need one more is refused (0x97). 0: any number.",
+            key="max_sessions",
+            minimum=0,
+        ),
+    ] = limits.SESSIONS_MAX
+    retained_max: Annotated[
+        int,
+        Option(
+            "Retained messages in all. One more, on a topic that has none, is refused (0x97) where it can be, by a "
+            "client of version 5 at QoS 1 and 2; else it is delivered and not retained. 0: any number.",
+            key="max_retained_messages",
+            minimum=0,
+            maximum=_GIGABYTE,
+        ),
+    ] = limits.RETAINED_MAX
     alias_max_in: Annotated[
         int,
         Option(

@@ -61,6 +61,7 @@ def plane_limits(limits: Limits) -> dict[str, int]:
         "inflight_max": limits.inflight_max,
         "receive_maximum": limits.receive_maximum,
         "levels_max": limits.topic_levels_max,
+        "retained_max": limits.retained_max,
         "alias_max_in": limits.alias_max_in,
         "alias_max_out": limits.alias_max_out,
     }

@@ -100,6 +100,11 @@ def admit(
             "not authorized",
         )
         return
+    sessions_max = state.settings.limits.sessions_max
+    if session is None and sessions_max and len(state.sessions) >= sessions_max:
+        why = f"there are {sessions_max} sessions already (limits.max_sessions)"
+        refuse(state, means.fault_log, link, packet, ReasonCode.QUOTA_EXCEEDED, why, "too many sessions")
+        return
     keep_alive_s = _keep_alive_of(state, packet)
     qos_max = origin.listener.limits.max_qos
     packet_max_bytes = origin.listener.limits.packet_max_bytes or state.settings.limits.packet_max_bytes

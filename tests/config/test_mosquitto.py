@@ -77,6 +77,12 @@ def test_no_listener_is_this_machine_alone(tmp_path: Path) -> None:
         assert settings.admits_anonymous(settings.listeners[0])
 
 
+def test_a_limit_on_all_clients(tmp_path: Path) -> None:
+    assert loaded(directive(tmp_path, "global_max_clients 77\n")).settings.limits.sessions_max == 77
+    before = loaded(directive(tmp_path, "")).settings.limits
+    assert loaded(directive(tmp_path, "global_max_clients -1\n")).settings.limits == before
+
+
 def test_a_listener_lets_nobody_in_unasked(tmp_path: Path) -> None:
     for text in ("listener 1883\n", "listener 1883 127.0.0.1\n", "port 1883\n"):
         assert "nobody could connect" in errors(directive(tmp_path, text))[0]
