@@ -35,6 +35,7 @@ COMPILED = [
     "session",
     "router",
     "link",
+    "plain",
     "websocket",
     "census",
 ]

@@ -31,7 +31,8 @@ cdef class Link(Outlet):
     cdef object handler
     cdef public object wake
     cdef public object connection       # what the handlers know of it: version, user name, ...
-    cdef public str peer
+    cdef str _peer                      # how the other side is called in the log; None: as its address and port
+    cdef uint16_t _peer_port
     cdef public object origin           # where the connection comes from (core.origin.Origin), or None
     cdef public object filter           # what stands between the wire and the packets (TLS, WebSocket), or None
     cdef dict _rights                   # topic in bytes -> what the session may do there; None: not asked yet
@@ -60,6 +61,11 @@ cdef class Link(Outlet):
     cdef uint64_t _journal_count        # operations of the journal before the packet that is being handled
     cdef bint _is_parsing
     cdef bint _acknowledged             # something has left the window in this feed
+    cdef int set_up(self, Router router, object handler, object origin) except -1
+    cdef int start(self, Session session, int version, uint16_t keep_alive_s, uint32_t receive_maximum,
+                   uint32_t packet_max, uint16_t alias_max) except -1
+    cdef int shut(self) except -1
+    cdef int _untie(self, bint remembers_client) except -1
     cdef int take(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _handle(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _complete_rest(self, Cursor *cursor) except -1

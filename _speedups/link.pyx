@@ -116,15 +116,31 @@ cdef class Link(Outlet):
     """
 
     def __init__(self, Router router not None, handler, str peer not None, origin=None):
+        self.set_up(router, handler, origin)
+        self._peer = peer
+
+    cdef int set_up(self, Router router, object handler, object origin) except -1:
         self.router = router
         self.origin = origin
         self.plane = router.plane
         self.handler = handler
-        self.peer = peer
         self.packet_max = NO_PACKET_MAX
         self.qos_max = 2
         self.last_received = self.plane.now
         self.plane.counters.sockets_opened += 1
+        return 0
+
+    @property
+    def peer(self):
+        """How the other side is called in the log."""
+        if self._peer is None:      # of a socket without a filter, whose origin stays what it is
+            address = self.origin.address
+            self._peer = f"[{address}]:{self._peer_port}" if ":" in address else f"{address}:{self._peer_port}"
+        return self._peer
+
+    @peer.setter
+    def peer(self, str peer not None):
+        self._peer = peer
 
     def __dealloc__(self):
         self._drop_buffers()
@@ -150,6 +166,10 @@ cdef class Link(Outlet):
 
         The handler writes the CONNACK before, since delivery begins here [MQTT-3.2.0-1].
         """
+        self.start(session, version, keep_alive_s, receive_maximum, packet_max, alias_max)
+
+    cdef int start(self, Session session, int version, uint16_t keep_alive_s, uint32_t receive_maximum,
+                   uint32_t packet_max, uint16_t alias_max) except -1:
         self.layout = LAYOUT_5 if version >= 5 else LAYOUT_3
         self._takes_dup = version == 3
         self.packet_max = packet_max
@@ -165,7 +185,8 @@ cdef class Link(Outlet):
             self.plane.deadlines.schedule_at(self, self.plane.now + 1.5 * keep_alive_s)
         else:
             self.plane.deadlines.forget(self)
-        session.attach(self, receive_maximum)
+        session.attach_to(self, receive_maximum)
+        return 0
 
     def restrict(self, uint32_t packet_max_in, uint8_t qos_max):
         """What the peer may send from now on: the largest packet in bytes, and the highest QoS."""
@@ -228,7 +249,7 @@ cdef class Link(Outlet):
             return
         refuse_while_deciding(self.plane)
         self.write(packet)
-        self._untie()
+        self._untie(True)
         self.state = LINK_ENDING
         self.is_paused = False      # the end of what comes is waited for
         self.plane.mark(self)
@@ -238,7 +259,13 @@ cdef class Link(Outlet):
         if self.state == LINK_CLOSED:
             return
         refuse_while_deciding(self.plane)
-        self._untie()
+        self._untie(True)
+        self.shut()
+        self.handler.closed(self)
+        self.handler = None
+
+    cdef int shut(self) except -1:
+        """Close what is untied; ``handler.closed`` is the caller's business."""
         self.state = LINK_CLOSED
         self.plane.deadlines.forget(self)
         self.hold_count = 0
@@ -246,10 +273,9 @@ cdef class Link(Outlet):
         self.release_transport()
         self.filter = None
         self.wake = None
-        self.handler.closed(self)
-        self.handler = None
+        return 0
 
-    def _untie(self):
+    cdef int _untie(self, bint remembers_client) except -1:
         cdef Session session = self.session
         self.session = None
         self._route = None
@@ -258,7 +284,11 @@ cdef class Link(Outlet):
         self._changed = None
         self._drop_buffers()
         if session is not None and session.outlet is self:
-            session.detach()
+            if remembers_client:
+                session.detach()
+            else:
+                session.leave()
+        return 0
 
     @property
     def peer_packet_max(self):
@@ -517,6 +547,8 @@ cdef class Link(Outlet):
         if self.plane.journal is not None:
             self._journal_count = self.plane.journal.count
         if self.state == LINK_NEW:
+            if self.plane.shortcut is not None and self.plane.shortcut.connect(self, &frame.body):
+                return 1
             self.handler.connect(self, PyBytes_FromStringAndSize(<const char *>frame.body.at, left(&frame.body)))
             return 1
         if packet_type == PUBLISH:
@@ -542,6 +574,8 @@ cdef class Link(Outlet):
             _fault(&fault, MALFORMED_PACKET, b"the packet has reserved flags", b"MQTT-2.1.3-1")
             return self._refuse(&fault)
         self._control_packets += 1
+        if self.plane.shortcut is not None and self.plane.shortcut.packet(self, frame.first, &frame.body):
+            return 1
         self.handler.packet(self, frame.first,
                             PyBytes_FromStringAndSize(<const char *>frame.body.at, left(&frame.body)))
         return 1

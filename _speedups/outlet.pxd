@@ -4,7 +4,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from noctule._speedups.buffers cimport BufferPool, WriteBuffer, pending
+from noctule._speedups.buffers cimport BufferPool, Cursor, WriteBuffer, pending
 from noctule._speedups.deadlines cimport Deadlines, Timed
 from noctule._speedups.journal cimport Journal
 
@@ -24,7 +24,15 @@ cdef struct Counters:
     uint64_t dropped_denied             # not allowed to its publisher or its receiver
     uint64_t dropped_too_large          # above the receiver's Maximum Packet Size
 
+# Packets of clients about whom nothing is to be decided, handled without the handlers (plain.pyx). Each call answers 1,
+# or 0: nothing has happened, and the handler is to be asked. ``link`` is a Link, which this module does not know.
+cdef class Shortcut:
+    cdef bint connect(self, Outlet link, const Cursor *body) except -1
+    cdef bint packet(self, Outlet link, uint8_t first, const Cursor *body) except -1
+    cdef object describe(self, Outlet link, str client_id)
+
 cdef class Plane:
+    cdef public Shortcut shortcut       # asked before a link's handler is; None: nobody is
     cdef BufferPool pool
     cdef public Journal journal         # what has to be kept across a restart; None: nothing is
     cdef list _held_back                # outlets with bytes that wait until a batch of the journal is kept
@@ -43,6 +51,8 @@ cdef class Plane:
     cdef uint16_t alias_max_in
     cdef uint16_t alias_max_out
     cdef int levels_max
+    cdef uint32_t subscriptions_max             # of one session
+    cdef uint64_t filter_levels_max             # of all its filters together
     cdef PyObject **_dirty
     cdef Py_ssize_t _dirty_count
     cdef Py_ssize_t _dirty_capacity

@@ -27,11 +27,17 @@ class Counts(TypedDict):
     dropped_denied: int
     dropped_too_large: int
 
+class Shortcut:
+    """Handles packets of clients about whom nothing is to be decided (``plain``)."""
+
 class Plane:
     """What the links of one broker share: buffers, the dirty list, counters, limits, the time."""
 
     now: float
     deadlines: Deadlines
+
+    #: Asked before a link's handler is; None: nobody is.
+    shortcut: Shortcut | None
 
     #: What has to be kept across a restart; None: nothing is.
     journal: Journal | None
@@ -52,6 +58,8 @@ class Plane:
         alias_max_in: int = 0,
         alias_max_out: int = 0,
         retained_max: int = 0,
+        subscriptions_max: int = 0xFFFFFFFF,
+        filter_levels_max: int = 0xFFFFFFFF,
     ) -> None: ...
     def set_limits(
         self,
@@ -67,6 +75,8 @@ class Plane:
         alias_max_in: int = 0,
         alias_max_out: int = 0,
         retained_max: int = 0,
+        subscriptions_max: int = 0xFFFFFFFF,
+        filter_levels_max: int = 0xFFFFFFFF,
     ) -> None:
         """Other limits from now on. What a client was told in CONNACK holds for its connection."""
     def close(self) -> None:

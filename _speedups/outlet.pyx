@@ -28,6 +28,22 @@ cdef enum:
     PACKET_BYTES_MAX = 200_000_000
 
 
+cdef class Shortcut:
+    """Handles packets of clients about whom nothing is to be decided."""
+
+    cdef bint connect(self, Outlet link, const Cursor *body) except -1:
+        """CONNECT."""
+        return False
+
+    cdef bint packet(self, Outlet link, uint8_t first, const Cursor *body) except -1:
+        """SUBSCRIBE or DISCONNECT of a client whose CONNECT was handled here."""
+        return False
+
+    cdef object describe(self, Outlet link, str client_id):
+        """Who that client is, as plugins are told."""
+        return None
+
+
 cdef class Plane:
     """What the links of one broker share: buffers, the dirty list, counters, limits, the time.
 
@@ -38,7 +54,8 @@ cdef class Plane:
     def __init__(self, *, size_t write_max_bytes, size_t packet_max_bytes, size_t connect_max_bytes,
                  uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
                  uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
-                 uint16_t alias_max_out=0, uint64_t retained_max=0):
+                 uint16_t alias_max_out=0, uint64_t retained_max=0, uint32_t subscriptions_max=0xFFFFFFFF,
+                 uint64_t filter_levels_max=0xFFFFFFFF):
         memset(&self.counters, 0, sizeof(self.counters))
         self.pool = BufferPool()
         self._held_back = []
@@ -48,12 +65,14 @@ cdef class Plane:
             write_max_bytes=write_max_bytes, packet_max_bytes=packet_max_bytes, connect_max_bytes=connect_max_bytes,
             queue_max_messages=queue_max_messages, queue_max_bytes=queue_max_bytes, inflight_max=inflight_max,
             receive_maximum=receive_maximum, levels_max=levels_max, alias_max_in=alias_max_in,
-            alias_max_out=alias_max_out, retained_max=retained_max)
+            alias_max_out=alias_max_out, retained_max=retained_max, subscriptions_max=subscriptions_max,
+            filter_levels_max=filter_levels_max)
 
     def set_limits(self, *, size_t write_max_bytes, size_t packet_max_bytes, size_t connect_max_bytes,
                    uint32_t queue_max_messages, size_t queue_max_bytes, uint32_t inflight_max,
                    uint32_t receive_maximum, int levels_max, uint16_t alias_max_in=0,
-                   uint16_t alias_max_out=0, uint64_t retained_max=0):
+                   uint16_t alias_max_out=0, uint64_t retained_max=0, uint32_t subscriptions_max=0xFFFFFFFF,
+                   uint64_t filter_levels_max=0xFFFFFFFF):
         """Other limits from now on. What a client was told in CONNACK holds for its connection."""
         if not 1 <= levels_max < LEVELS_MAX:
             raise ValueError(f"a topic has 1 to {LEVELS_MAX - 1} levels at most, not {levels_max}")
@@ -70,6 +89,8 @@ cdef class Plane:
         self.alias_max_in = alias_max_in
         self.alias_max_out = alias_max_out
         self.retained_max = retained_max
+        self.subscriptions_max = subscriptions_max
+        self.filter_levels_max = filter_levels_max
 
     def __dealloc__(self):
         cdef Py_ssize_t i

@@ -5,6 +5,7 @@ from cpython.object cimport PyObject
 
 from noctule._speedups.link cimport Link
 from noctule._speedups.outlet cimport Plane
+from noctule._speedups.router cimport Router
 
 @cython.no_gc
 cdef class SocketLink(Link):
@@ -30,6 +31,22 @@ cdef class SocketLink(Link):
 
 cdef class Watch:
     cdef object callback
+    cdef bint is_watched
+
+cdef class Door(Watch):
+    cdef int fd
+    cdef Router router
+    cdef object handler
+    cdef set links
+    cdef object _origin_of
+    cdef object _connect_timeout_s
+    cdef object _failed
+    cdef int _burst                 # connections accepted before the other sockets get their turn
+    cdef object _origin             # of the last connection, and so of the next from the same address
+    cdef unsigned char _address[20]
+    cdef int _address_size
+    cdef int accept_waiting(self, Reactor reactor) except -1
+    cdef int _take(self, Reactor reactor, int fd, const void *from_address, double timeout_s) except -1
 
 cdef class Reactor:
     cdef readonly Plane plane
@@ -44,6 +61,8 @@ cdef class Reactor:
     cdef bint _can_linger
     cdef public bint yield_soon     # a task of the nursery has something to do: end the turn
     cdef dict _watches
+    cdef int _adopt(self, SocketLink link, int fd) except -1
+    cdef int _watch(self, int fd, Watch watch) except -1
     cdef int _flush(self) except -1
     cdef int _go_on(self) except -1
     cdef int _call(self, Watch watch) except -1

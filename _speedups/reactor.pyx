@@ -12,8 +12,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint32_t, uintptr_t
+from cpython.unicode cimport PyUnicode_FromString
+from libc.stdint cimport uint16_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy
 
 from noctule._speedups.buffers cimport pending
 from noctule._speedups.link cimport LINK_CLOSED, LINK_ENDING, LINK_NEW, LINK_OPEN, Link
@@ -22,8 +24,8 @@ from noctule._speedups.session cimport has_backlog
 
 cdef extern from *:
     """
-    #define _GNU_SOURCE_NOCTULE
     #include <errno.h>
+    #include <netdb.h>
     #include <netinet/in.h>
     #include <netinet/tcp.h>
     #include <sys/epoll.h>
@@ -44,6 +46,32 @@ cdef extern from *:
         clock_gettime(CLOCK_MONOTONIC, &t);
         return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
     }
+    /* The address without the port, for a comparison; its length, 0 for a family that has none. */
+    static int noctule_address(const struct sockaddr_storage *from, unsigned char *address, uint16_t *port) {
+        if (from->ss_family == AF_INET) {
+            const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+            memcpy(address, &v4->sin_addr, 4);
+            *port = ntohs(v4->sin_port);
+            return 4;
+        }
+        if (from->ss_family == AF_INET6) {
+            const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+            memcpy(address, &v6->sin6_addr, 16);
+            memcpy(address + 16, &v6->sin6_scope_id, 4);
+            *port = ntohs(v6->sin6_port);
+            return 20;
+        }
+        return 0;
+    }
+    static int noctule_accept(int listening, struct sockaddr_storage *from) {
+        socklen_t size = sizeof *from;
+        from->ss_family = AF_UNSPEC;
+        return accept4(listening, (struct sockaddr *)from, &size, SOCK_CLOEXEC);
+    }
+    static int noctule_host(const struct sockaddr_storage *from, char *host, int size) {
+        socklen_t length = from->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+        return getnameinfo((const struct sockaddr *)from, length, host, (socklen_t)size, NULL, 0, NI_NUMERICHOST);
+    }
     static void noctule_no_delay(int fd) {
         int on = 1;
         /* Fails on what is not TCP, where there is nothing to switch off. */
@@ -60,6 +88,11 @@ cdef extern from *:
     int epoll_wait(int set, epoll_event *events, int most, int timeout)
     int noctule_epoll_linger(int set, epoll_event *events, int most, long nanoseconds) nogil
     double noctule_clock()
+    cdef struct sockaddr_storage:
+        pass
+    int noctule_address(const sockaddr_storage *peer, unsigned char *address, uint16_t *port)
+    int noctule_accept(int listening, sockaddr_storage *peer)
+    int noctule_host(const sockaddr_storage *peer, char *host, int size)
     void noctule_no_delay(int fd)
     ssize_t recv(int fd, void *buffer, size_t size, int flags)
     ssize_t send(int fd, const void *buffer, size_t size, int flags)
@@ -84,6 +117,8 @@ cdef enum:
     # The others are reported again in the next.
     HANDSHAKES_MAX = 8
     PROTOCOL_ERROR = 0x82
+    # A numeric address with its scope.
+    HOST_BYTES = 128
 
 # How long a turn may hold the thread before trio's other tasks get theirs.
 cdef double TURN_BUDGET_S = 0.001
@@ -355,6 +390,76 @@ cdef class Watch:
     """What is called when a descriptor that is no link's becomes readable."""
 
 
+cdef class Door(Watch):
+    """A listening socket of addresses and ports at which everybody is let in: no filter, no limits, nobody counted.
+
+    Its connections become links here, ``burst`` at a time, with a call into Python only for the first of each address:
+    ``origin_of(host)`` says what such a link's origin is. ``connect_timeout_s()`` is how long a link may take to say
+    CONNECT; ``accept_slowly()`` is called where accepting fails, and may find out why, ``failed(peer, error)`` where
+    the system does not watch a connection, which is closed then. ``links`` is the set of the broker's links.
+    """
+
+    def __init__(self, router not None, handler not None, set links not None, *, int burst, origin_of,
+                 connect_timeout_s, failed, accept_slowly):
+        self.router = router
+        self.handler = handler
+        self.links = links
+        self.callback = accept_slowly
+        self._burst = burst
+        self._origin_of = origin_of
+        self._connect_timeout_s = connect_timeout_s
+        self._failed = failed
+
+    cdef int accept_waiting(self, Reactor reactor) except -1:
+        """Accept a burst."""
+        cdef sockaddr_storage peer
+        cdef int fd, i
+        cdef double timeout_s = self._connect_timeout_s()
+        for i in range(self._burst):
+            fd = noctule_accept(self.fd, &peer)
+            if fd >= 0:
+                self._take(reactor, fd, &peer, timeout_s)
+            elif c_errno == EAGAIN or c_errno == EWOULDBLOCK:
+                return 0
+            elif c_errno != EINTR:
+                self.callback()
+                return 0
+        return 0
+
+    cdef int _take(self, Reactor reactor, int fd, const void *from_address, double timeout_s) except -1:
+        cdef unsigned char address[20]
+        cdef char host[HOST_BYTES]
+        cdef uint16_t port = 0
+        cdef const sockaddr_storage *peer = <const sockaddr_storage *>from_address
+        cdef int size = noctule_address(peer, address, &port)
+        cdef SocketLink link
+        if size == 0:
+            close(fd)           # the peer has gone already
+            return 0
+        if self._origin is None or size != self._address_size or memcmp(address, self._address, size) != 0:
+            if noctule_host(peer, host, HOST_BYTES) != 0:
+                close(fd)
+                return 0
+            try:
+                self._origin = self._origin_of(PyUnicode_FromString(host))
+            except Exception:
+                close(fd)
+                raise
+            memcpy(self._address, address, size)
+            self._address_size = size
+        link = SocketLink.__new__(SocketLink)
+        link.set_up(self.router, self.handler, self._origin)
+        link._peer_port = port
+        try:
+            reactor._adopt(link, fd)
+        except OSError as error:
+            self._failed(link.peer, error)
+            return 0
+        self.links.add(link)
+        reactor.plane.deadlines.schedule_at(link, reactor.plane.now + timeout_s)
+        return 0
+
+
 cdef class Reactor:
     """The epoll set, and a turn of it. ``log_error(link)`` is called inside ``except`` when a link's handling
     fails by a fault of ours: that link is closed, the others go on."""
@@ -398,10 +503,13 @@ cdef class Reactor:
 
     def add(self, SocketLink link not None, int fd):
         """Take over a connected socket, non-blocking or not: it is the link's from now on, also on failure."""
+        noctule_no_delay(fd)
+        self._adopt(link, fd)
+
+    cdef int _adopt(self, SocketLink link, int fd) except -1:
         cdef epoll_event event
         link.fd = fd
         link.reactor = self
-        noctule_no_delay(fd)
         event.events = EPOLLIN
         event.data.ptr = <void *>link
         if epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event) < 0:
@@ -413,26 +521,39 @@ cdef class Reactor:
         # The set's own reference: given back by release_transport.
         Py_INCREF(link)
         self.link_count += 1
+        return 0
 
     def watch(self, int fd, callback not None):
         """Call ``callback()`` in every turn that finds ``fd`` readable, until ``unwatch``: for listening sockets,
         so that a turn that lingers is not blind to new connections. OSError where it cannot be watched."""
+        cdef Watch watch = Watch.__new__(Watch)
+        watch.callback = callback
+        self._watch(fd, watch)
+
+    def watch_door(self, int fd, Door door not None):
+        """Accept by itself, in every turn that finds the listening socket ``fd`` readable, until ``unwatch``. OSError
+        where it cannot be watched."""
+        noctule_no_delay(fd)        # what is accepted has it too
+        door.fd = fd
+        self._watch(fd, door)
+
+    cdef int _watch(self, int fd, Watch watch) except -1:
         cdef epoll_event event
-        watch = Watch.__new__(Watch)
-        (<Watch>watch).callback = callback
         event.events = EPOLLIN
         # Links are aligned objects: a set lowest bit says that this is none.
         event.data.ptr = <void *>(<uintptr_t><void *>watch | 1)
         if epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event) < 0:
             raise OSError(c_errno, os.strerror(c_errno))
+        watch.is_watched = True
         self._watches[fd] = watch
+        return 0
 
     def unwatch(self, int fd):
         """Watch ``fd`` no more."""
-        watch = self._watches.pop(fd, None)
+        cdef Watch watch = self._watches.pop(fd, None)
         if watch is not None:
             epoll_ctl(self._epoll, EPOLL_CTL_DEL, fd, NULL)
-            (<Watch>watch).callback = None
+            watch.is_watched = False
             if self._in_turn:
                 self._closed.append(watch)      # an event of this turn may name it still
 
@@ -517,10 +638,13 @@ cdef class Reactor:
         return 0
 
     cdef int _call(self, Watch watch) except -1:
-        if watch.callback is None:
+        if not watch.is_watched:
             return 0
         try:
-            watch.callback()
+            if isinstance(watch, Door):
+                (<Door>watch).accept_waiting(self)
+            else:
+                watch.callback()
         except Exception:
             self._log_error(None)
         return 0

@@ -75,6 +75,10 @@ cdef class Router:
     cdef void _evict(self, uint64_t slot) noexcept
     cdef void _clear_cache(self) noexcept
     cdef void _forget_route(self, bytes topic) noexcept
+    cdef bint add_subscription(self, Session session, bytes topic_filter, int qos, int options, uint32_t identifier,
+                               bytes share_name) except -1
+    cdef int _drop_subscriptions(self, Session session) except -1
+    cdef int end(self, Session session) except -1
     cdef int publish(self, Route route, const PublishFields *fields, Message message, Session source) except -1
     cdef bint retained_is_full(self, bytes topic) except -1
     cdef int _retain(self, Message message) except -1

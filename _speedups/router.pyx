@@ -25,7 +25,7 @@ from noctule._speedups.deadlines cimport Timed
 from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, Via, ask_may_receive, qos0_waits, window_is_open, write_to
 from noctule._speedups.siphash cimport noctule_siphash
 from noctule._speedups.topics cimport (
-    NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, filter_key, free_matches,
+    GROUP, NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, filter_key, free_matches,
 )
 
 cdef enum:
@@ -720,6 +720,11 @@ cdef class Router:
     def subscribe(self, Session session not None, bytes topic_filter not None, int qos, int options=0,
                   uint32_t identifier=0, bytes share_name=None):
         """Add or replace a subscription; True where the session had one to exactly this filter."""
+        return self.add_subscription(session, topic_filter, qos, options, identifier, share_name)
+
+    cdef bint add_subscription(self, Session session, bytes topic_filter, int qos, int options, uint32_t identifier,
+                               bytes share_name) except -1:
+        cdef bint existed
         refuse_while_deciding(self.plane)
         existed = self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
         if session.store_id:
@@ -774,6 +779,21 @@ cdef class Router:
 
         What it had from share groups and did not finish goes to other members (4.8.2).
         """
+        self.end(session)
+
+    cdef int _drop_subscriptions(self, Session session) except -1:
+        """Remove all subscriptions of a session whose row in the store goes with them."""
+        cdef Subscription *subscription
+        while session.first_subscription != NULL:
+            subscription = session.first_subscription
+            # The route goes first: it refers to what goes with the subscription.
+            if self.cached_routes:
+                self._forget_route(self.filters._path(
+                    subscription.node.parent if subscription.node.kind == GROUP else subscription.node))
+            self.filters.drop(subscription)
+        return 0
+
+    cdef int end(self, Session session) except -1:
         refuse_while_deciding(self.plane)
         cdef Message message
         cdef Via via
@@ -784,13 +804,17 @@ cdef class Router:
         cdef list orphans
         cdef uint64_t store_id = session.store_id
         session.store_id = 0        # its subscriptions go with its row
-        self.unsubscribe_all(session)
-        orphans = session.take_shared()
+        self._drop_subscriptions(session)
+        orphans = None
+        if session.queued or session.sent.count:
+            orphans = session.take_shared()
         session.store_id = store_id
-        session.discard_state()
+        session.discard()
         session.store_id = 0
         if store_id:
             self.plane.journal.drop_session(store_id)
+        if orphans is None:
+            return 0
         for message, qos, via in orphans:
             if is_expired(message, self.plane.now):
                 continue
@@ -803,6 +827,7 @@ cdef class Router:
                         if granted or (<Session>target.session).outlet is not None:
                             (<Session>target.session).deliver(message, granted, 0, target.via)
                     break
+        return 0
 
     def send_retained(self, Session session not None, bytes topic_filter not None, int qos, uint32_t identifier=0):
         """Deliver the retained messages that match a new subscription [MQTT-3.3.1-9]; how many.

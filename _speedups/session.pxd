@@ -71,7 +71,8 @@ cdef class Session(Subscriber):
     cdef public object will
     cdef public uint64_t store_id       # its number in the store; 0: it is not kept
     cdef uint64_t _position             # of the last row of its queue
-    cdef public object client           # who it is, as plugins are told
+    cdef object _client                 # who it is, as plugins are told; of a plain client made when it is asked for
+    cdef bint is_plain                  # its CONNECT was handled by the shortcut
     cdef public object access           # what the session may publish and receive; None: anything
     cdef public uint32_t expiry_interval_s
     cdef public double ends_at          # of a session without connection, on the broker's clock
@@ -101,6 +102,10 @@ cdef class Session(Subscriber):
     cdef readonly uint32_t dropped
     cdef uint64_t route_mark            # router: the route being built that has this session already
     cdef uint32_t route_index
+    cdef void set_up(self, Plane plane, str client_id) noexcept
+    cdef int attach_to(self, Outlet outlet, uint32_t receive_maximum) except -1
+    cdef int leave(self) except -1
+    cdef int discard(self) except -1
     cdef void _drop_queue(self) noexcept
     cdef void _drop_queued_qos0(self) noexcept
     cdef int deliver(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1

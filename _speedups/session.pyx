@@ -178,8 +178,23 @@ cdef class Session(Subscriber):
     """
 
     def __init__(self, Plane plane not None, str client_id not None):
+        self.set_up(plane, client_id)
+
+    cdef void set_up(self, Plane plane, str client_id) noexcept:
         self.plane = plane
         self.client_id = client_id
+
+    @property
+    def client(self):
+        """Who it is or was, as plugins are told; None: nobody knows."""
+        if self._client is None and self.is_plain and self.outlet is not None:
+            self._client = self.plane.shortcut.describe(self.outlet, self.client_id)
+        return self._client
+
+    @client.setter
+    def client(self, client):
+        self._client = client
+        self.is_plain = False
 
     def __dealloc__(self):
         self._drop_queue()
@@ -242,6 +257,9 @@ cdef class Session(Subscriber):
 
         ``receive_maximum``: how many QoS 1 and 2 messages the peer takes unacknowledged [MQTT-3.3.4-9].
         """
+        self.attach_to(outlet, receive_maximum)
+
+    cdef int attach_to(self, Outlet outlet, uint32_t receive_maximum) except -1:
         cdef Flight *flights
         cdef uint32_t i, count = 0
         refuse_while_deciding(self.plane)
@@ -272,10 +290,16 @@ cdef class Session(Subscriber):
         self.window = min(receive_maximum, self.plane.inflight_max, <uint32_t>65_535)
         self.outlet = outlet
         self.pump()
+        return 0
 
     def detach(self):
         """Deliver nowhere until the next ``attach``: QoS 1 and 2 are queued, QoS 0 is dropped."""
         refuse_while_deciding(self.plane)
+        if self.is_plain and self._client is None:
+            self._client = self.client      # as long as there is a link that says who it was
+        self.leave()
+
+    cdef int leave(self) except -1:
         self.outlet = None
         self._unanswered = None     # who comes back sends them again
         free(self._resend)
@@ -289,9 +313,13 @@ cdef class Session(Subscriber):
         self._drop_queued_qos0()
         if self.queued == 0:
             self._drop_queue()
+        return 0
 
     def discard_state(self):
         """Forget queue and flights: the session ends, or starts clean [MQTT-3.1.2-4]."""
+        self.discard()
+
+    cdef int discard(self) except -1:
         refuse_while_deciding(self.plane)
         if self.store_id and self.plane.journal is not None:
             self._let_go_messages()
@@ -299,6 +327,7 @@ cdef class Session(Subscriber):
         clear_flights(&self.sent)
         clear_flights(&self.received)
         self.sent_bytes = self.received_bytes = 0
+        return 0
 
     cdef int _let_go_messages(self) except -1:
         """Drop the rows of its messages: no store has to look for them when the session goes."""

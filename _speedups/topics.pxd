@@ -111,6 +111,7 @@ cdef class FilterTree(LevelTree):
     cdef int match_into(self, const unsigned char *topic, Py_ssize_t size, Matches *matches) except -1
     cdef Subscription *_subscription(self, Node *node, Subscriber subscriber) noexcept
     cdef void _drop(self, Subscription *subscription) noexcept
+    cdef void drop(self, Subscription *subscription) noexcept
     cdef void drop_all(self, Subscriber subscriber) noexcept
 
 cdef class TopicTree(LevelTree):

@@ -189,12 +189,25 @@ cdef class LevelTree:
 
     cdef bytes _path(self, Node *node):
         """The topic or filter that leads to the node."""
-        cdef list labels = []
-        while node != self._root:
-            labels.append(PyBytes_FromStringAndSize(<char *>node.label, node.size))
+        cdef Node *each = node
+        cdef Py_ssize_t size = 0
+        cdef bytes path
+        cdef char *at
+        if node == self._root:
+            return b""
+        while each != self._root:
+            size += each.size + 1
+            each = each.parent
+        path = PyBytes_FromStringAndSize(NULL, size - 1)
+        at = PyBytes_AS_STRING(path) + size - 1
+        while True:
+            at -= node.size
+            memcpy(at, node.label, node.size)
             node = node.parent
-        labels.reverse()
-        return b"/".join(labels)
+            if node == self._root:
+                return path
+            at -= 1
+            at[0] = c"/"
 
 
 cdef bint _has_wildcard(const unsigned char *topic_filter, Py_ssize_t size) noexcept nogil:
@@ -402,6 +415,16 @@ cdef class FilterTree(LevelTree):
         free(subscription)
         Py_DECREF(subscriber)
         self._prune(node)
+
+    cdef void drop(self, Subscription *subscription) noexcept:
+        """Remove a subscription; a route of exactly its filter is the caller's business, as with ``unsubscribe``."""
+        cdef Node *node = subscription.node
+        while node != self._root:
+            if node.kind == PLUS or node.kind == HASH:
+                self.generation += 1
+                break
+            node = node.parent
+        self._drop(subscription)
 
     cdef void drop_all(self, Subscriber subscriber) noexcept:
         while subscriber.first_subscription != NULL:

@@ -21,20 +21,21 @@ class Sessions:
         self._plane = plane
         self._router = router
         self._watchers = watchers if watchers is not None else Watchers()
-        self._by_client_id: dict[str, Session] = {}
+        #: Those that there are; to be looked into, and filled by the data plane's plain clients.
+        self.by_client_id: dict[str, Session] = {}
 
         #: Sessions that have ended because their client stayed away too long.
         self.expired_count = 0
 
     def __len__(self) -> int:
-        return len(self._by_client_id)
+        return len(self.by_client_id)
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(self._by_client_id.values())
+        return iter(self.by_client_id.values())
 
     def find(self, client_id: str) -> Session | None:
         """The session of this client identifier; None where there is none."""
-        return self._by_client_id.get(client_id)
+        return self.by_client_id.get(client_id)
 
     def open(
         self,
@@ -51,7 +52,7 @@ class Sessions:
         session belongs to; who may have one that is there is for the caller to say. ``is_kept``: whether it is to
         survive a restart, where anything does and it outlives its connection.
         """
-        session = self._by_client_id.get(client_id)
+        session = self.by_client_id.get(client_id)
         if session is not None and clean_start:
             self.end(session, "the client has started anew")  # [MQTT-3.1.2-4]
             session = None
@@ -59,7 +60,7 @@ class Sessions:
         if session is None:
             session = Session(self._plane, client_id)  # [MQTT-3.1.2-6]
             session.owner = owner
-            self._by_client_id[client_id] = session
+            self.by_client_id[client_id] = session
         else:
             # The client is back before its delayed Will was due: it is not published [MQTT-3.1.3-9].
             session.will = None
@@ -70,9 +71,9 @@ class Sessions:
 
     def add_restored(self, client_id: str, owner: str | None, expiry_interval_s: int, store_id: int) -> Session:
         """A session that was kept, without connection and with nothing in it yet. KeyError where there is one."""
-        if client_id in self._by_client_id:
+        if client_id in self.by_client_id:
             raise KeyError(client_id)
-        session = self._by_client_id[client_id] = Session(self._plane, client_id)
+        session = self.by_client_id[client_id] = Session(self._plane, client_id)
         session.owner = owner
         session.expiry_interval_s = expiry_interval_s
         session.store_id = store_id
@@ -176,8 +177,8 @@ class Sessions:
         """The session is over: its Will is published now at the latest [MQTT-3.1.2-8], its state forgotten."""
         self._plane.deadlines.cancel(session)
         self._router.end_session(session)
-        if self._by_client_id.get(session.client_id) is session:
-            del self._by_client_id[session.client_id]
+        if self.by_client_id.get(session.client_id) is session:
+            del self.by_client_id[session.client_id]
         if session.will is not None:
             self._publish_will(session)
         if self._watchers.session_ended is not None:

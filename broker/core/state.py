@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from noctule._speedups.link import Link
 from noctule._speedups.outlet import Plane
 from noctule._speedups.router import Router
+from noctule.config.limits import FILTER_LEVELS_MAX
 from noctule.config.settings import Limits, Settings
 from noctule.core.authentication import AuthenticationMethod
 from noctule.core.sessions import Sessions
@@ -62,6 +63,8 @@ def plane_limits(limits: Limits) -> dict[str, int]:
         "receive_maximum": limits.receive_maximum,
         "levels_max": limits.topic_levels_max,
         "retained_max": limits.retained_max,
+        "subscriptions_max": limits.subscriptions_max,
+        "filter_levels_max": FILTER_LEVELS_MAX,
         "alias_max_in": limits.alias_max_in,
         "alias_max_out": limits.alias_max_out,
     }

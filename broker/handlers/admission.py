@@ -7,7 +7,7 @@ from typing import Final
 
 from noctule._speedups.deadlines import Alarm
 from noctule._speedups.link import Link
-from noctule.config.settings import Durability, ListenerSettings
+from noctule.config.settings import Durability, Limits, ListenerSettings
 from noctule.core.access import Access
 from noctule.core.authentication import Authentication
 from noctule.core.clients import Client
@@ -141,7 +141,7 @@ def admit(
             state.router.access_changed()  # routes know the session with the rights of its last connection
             drop_what_is_not_allowed(means, session)
     state.sessions.arm_will(session, packet.will)
-    link.durability = _WAITS[durability] if journal is not None else 0
+    link.durability = acknowledgement_mode(origin_of(link, state), state)
     link.connection = Connection(
         packet.version,
         packet.session_expiry_interval_s,
@@ -190,6 +190,11 @@ def origin_of(link: Link, state: State) -> Origin:
 def durability_of(origin: Origin, state: State) -> Durability:
     """Where the state of a connection must be before it is acknowledged."""
     return origin.listener.durability or state.settings.durability
+
+
+def acknowledgement_mode(origin: Origin, state: State) -> int:
+    """What the acknowledgements of a connection wait for, as links know it."""
+    return _WAITS[durability_of(origin, state)] if state.plane.journal is not None else 0
 
 
 def _user(user_name: str | None) -> str:
@@ -256,13 +261,7 @@ def _fitted(
     What is left out first is advice, then what the client may go without: it may use no aliases then, and learns of
     our other limits when it meets them. ValueError where what it has to know does not fit, or cannot be written.
     """
-    limits = state.settings.limits
-    told = dataclasses.replace(
-        connack,
-        receive_maximum=limits.receive_maximum,
-        maximum_packet_size=packet_max_bytes,
-        topic_alias_maximum=limits.alias_max_in,
-    )
+    told = connack_told(connack, state.settings.limits, packet_max_bytes)
     information = _response_information(state, packet, client_id)
     advised = told if information is None else dataclasses.replace(told, response_information=information)
     if largest == _NO_PACKET_MAX and connack.authentication_data is None:
@@ -271,6 +270,16 @@ def _fitted(
         if len(encode_connack(fitting, packet.version)) <= largest:
             return fitting
     raise ValueError("the client takes no packet as large as the CONNACK")
+
+
+def connack_told(connack: Connack, limits: Limits, packet_max_bytes: int) -> Connack:
+    """The CONNACK with our limits, and the largest packet of its listener."""
+    return dataclasses.replace(
+        connack,
+        receive_maximum=limits.receive_maximum,
+        maximum_packet_size=packet_max_bytes,
+        topic_alias_maximum=limits.alias_max_in,
+    )
 
 
 def _response_information(state: State, packet: Connect, client_id: str) -> str | None:

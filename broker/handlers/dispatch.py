@@ -15,6 +15,7 @@ from noctule.handlers.denial_log import BROKER_TOPIC_RULE
 from noctule.handlers.disconnect import handle_disconnect, handle_early_disconnect
 from noctule.handlers.fault_log import FaultKind
 from noctule.handlers.means import Means, make_means
+from noctule.handlers.plain import plain_clients
 from noctule.handlers.retained_limit import RetainedLimitLog
 from noctule.handlers.subscribe import handle_subscribe
 from noctule.handlers.unsubscribe import handle_unsubscribe
@@ -34,6 +35,7 @@ class Dispatcher:
         self.decisions = self.means.decisions
         self.watching = watch(self.means)
         state.router.when_retained_full = RetainedLimitLog(state)
+        state.plane.shortcut = plain_clients(self.means)
 
     def connect(self, link: Link, body: bytes) -> None:
         """The first packet of a connection, a CONNECT."""

@@ -67,7 +67,11 @@ class Acceptor:
             connected.close()
             if arrival is not None and arrival.leave is not None:
                 arrival.leave()
-            _logger.error("Cannot take the connection of %s: %s", arrival.peer if arrival else address, error)
+            self.log_failure(arrival.peer if arrival else address, error)
+
+    def log_failure(self, peer: object, error: OSError) -> None:
+        """A connection was accepted, and the system does not let us have it."""
+        _logger.error("Cannot take the connection of %s: %s", peer, error)
 
     def _log_exhaustion(self, error: OSError, now: float) -> None:
         self._failures += 1

@@ -57,6 +57,15 @@ class Entrance:
         self._quiet_until = float("-inf")
         self._unsaid = 0
 
+    @property
+    def is_open_door(self) -> bool:
+        """Whether whoever comes over TCP is let in, without a filter and without being counted."""
+        return not self._has_filter and not self.gate.has_limits and self.settings.limits.accepts_per_s_max is None
+
+    def origin_of(self, host: str) -> Origin:
+        """What is known of a connection from this address, of a listener that is an open door."""
+        return Origin(self.settings, host)
+
     def admit(self, connected: socket.socket, address: object, now: float) -> Arrival | None:
         """What becomes of a connection that was accepted; None where it is turned away, which has been logged."""
         user_name: str | None = None

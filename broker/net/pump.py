@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable
 
 import trio
-from noctule._speedups.reactor import Reactor, SocketLink
+from noctule._speedups.reactor import Door, Reactor, SocketLink
+from noctule.config import limits
 from noctule.core.state import State
 from noctule.handlers.dispatch import Dispatcher
 from noctule.handlers.keeping import Keeping
@@ -77,10 +78,26 @@ class Pump:
                 self._reactor.yield_soon = True
                 resting.set()
 
+        state = self._state
+        door: Door | None = None
+        if entrance.is_open_door and listening.family in (socket.AF_INET, socket.AF_INET6):
+            door = Door(
+                state.router,
+                self._dispatcher,
+                state.links,
+                burst=limits.ACCEPT_BURST,
+                origin_of=entrance.origin_of,
+                connect_timeout_s=lambda: state.settings.limits.connect_timeout_s,
+                failed=acceptor.log_failure,
+                accept_slowly=accept_waiting,
+            )
         try:
             while True:
                 resting = trio.Event()
-                self._reactor.watch(listening.fileno(), accept_waiting)
+                if door is not None:
+                    self._reactor.watch_door(listening.fileno(), door)
+                else:
+                    self._reactor.watch(listening.fileno(), accept_waiting)
                 await resting.wait()
                 await acceptor.rest(rest_s)
         finally:

@@ -262,11 +262,11 @@ async def test_an_error_of_the_broker_ends_the_connection_that_it_came_on(
 
         with monkeypatch.context() as patch:
             patch.setattr("noctule.handlers.subscribe.split_filter", run_out)
-            await peer.send(subscribe("t", version=version))
+            await peer.send(subscribe("$share/g/t", version=version))  # what is plain does not come to the handlers
             await peer.expect_closed()
         with monkeypatch.context() as patch:
             patch.setattr(type(world.broker.state.sessions), "open", run_out)
-            await newcomer.send(connect("d", version))
+            await newcomer.send(connect("d", version, will=Will("w", b"gone")))
             await newcomer.expect_closed()
     finally:
         logger.removeFilter(keep_back)

@@ -129,7 +129,7 @@ def test_an_error_of_ours_ends_its_own_connection_alone(
         async with running_broker() as running:
             other = await running.connect("other")
             client = await running.connect("c")
-            await client.send(b"\x82\x07\x00\x01\x00\x00\x01t\x00")
+            await client.send(b"\x82\x07\x00\x01\x00\x00\x01t\x04")
             assert await client.until_end() == []
             await other.ping()
             (link,) = running.broker.state.links

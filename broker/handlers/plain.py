@@ -1,0 +1,103 @@
+"""Which clients are plain: nothing about them is to be decided, and the data plane handles them by itself."""
+
+import logging
+from typing import Final
+
+from noctule._speedups.link import Link
+from noctule._speedups.plain import PlainClients, Welcome
+from noctule.config.settings import Settings
+from noctule.core.clients import Client
+from noctule.handlers.admission import acknowledgement_mode, connack_told, origin_of
+from noctule.handlers.connection import Connection
+from noctule.handlers.means import Means
+from noctule.protocol.connack import Connack, encode_connack
+from noctule.protocol.versions import ProtocolVersion
+
+#: Of a listener that does not limit it.
+_QOS_MAX: Final = 2
+
+
+def plain_clients(means: Means) -> PlainClients | None:
+    """What handles plain clients; None where plugins have a say in them, or want to hear of each."""
+    hooks, state = means.hooks, means.state
+    watchers = state.watchers
+    watching = (
+        watchers.client_connected,
+        watchers.client_disconnected,
+        watchers.session_created,
+        watchers.session_ended,
+        watchers.subscribed,
+    )
+    if hooks.load_access or hooks.authorize or hooks.rewrite_subscription or any(watching):
+        return None
+    return PlainClients(
+        state.router,
+        state.sessions.by_client_id,
+        state.links,
+        connection_3=_connection(ProtocolVersion.V3_1_1),
+        connection_5=_connection(ProtocolVersion.V5),
+        judge=_Judge(means).welcome,
+        may_leave=lambda: not state.logger.isEnabledFor(logging.DEBUG),
+        make_client=lambda link, client_id, version: _client(means, link, client_id, version),
+    )
+
+
+def _connection(version: ProtocolVersion) -> Connection:
+    return Connection(version, 0, request_problem_information=True, is_unproven=True)
+
+
+def _client(means: Means, link: Link, client_id: str, version: int) -> Client:
+    origin = origin_of(link, means.state)
+    return Client(
+        client_id=client_id,
+        user_name=None,
+        address=origin.address,
+        peer=link.peer,
+        listener=origin.listener.name,
+        protocol_version=version,
+        certificate=origin.certificate,
+    )
+
+
+class _Judge:
+    """Says how a plain client is let in, and remembers it for the next that comes from there."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._settings: Settings | None = None
+        self._journal: object = None
+        self._origin: object = None
+        self._welcome: Welcome | None = None
+
+    def welcome(self, link: Link) -> Welcome | None:
+        """How the client is welcomed, should it be a plain one; None: that is for the handlers to say."""
+        state = self._means.state
+        if state.is_stopping or state.logger.isEnabledFor(logging.DEBUG):
+            return None
+        sessions_max = state.settings.limits.sessions_max
+        if sessions_max and len(state.sessions) >= sessions_max:
+            return None
+        if (
+            link.origin is not self._origin
+            or state.settings is not self._settings
+            or state.plane.journal is not self._journal
+        ):
+            self._welcome = self._find_welcome(link)
+            self._origin, self._settings, self._journal = link.origin, state.settings, state.plane.journal
+        return self._welcome
+
+    def _find_welcome(self, link: Link) -> Welcome | None:
+        state = self._means.state
+        origin = origin_of(link, state)
+        listener = origin.listener
+        if listener.mount_point or listener.limits.max_qos < _QOS_MAX or listener.limits.packet_max_bytes is not None:
+            return None
+        if origin.user_name is not None or not self._means.hooks.admit_anonymous(state.settings, listener):
+            return None
+        connack = connack_told(Connack(), state.settings.limits, state.settings.limits.packet_max_bytes)
+        return Welcome(
+            encode_connack(connack, ProtocolVersion.V3_1_1),
+            encode_connack(connack, ProtocolVersion.V5),
+            acknowledgement_mode(origin, state),
+            state.settings.keep_alive_max_s,
+        )
