@@ -13,6 +13,7 @@ cdef class Welcome:
     cdef bytes connack_5
     cdef uint16_t keep_alive_max_s      # 0: any
     cdef uint8_t durability
+    cdef Py_ssize_t sessions_max        # 0: any
 
 cdef class PlainClients(Shortcut):
     cdef Router router
@@ -21,8 +22,14 @@ cdef class PlainClients(Shortcut):
     cdef set links
     cdef object connection_3            # what ``link.connection`` is; one for all, since nothing in it differs
     cdef object connection_5
+    cdef object _state
     cdef object _judge
-    cdef object _may_leave
+    cdef object _is_debugging
+    cdef Welcome _welcome               # of the last client that was judged: of its origin, under these settings
+    cdef object _origin
+    cdef object _settings
+    cdef object _journal
+    cdef bint _has_judged
     cdef object _make_client
     cdef bint connect(self, Outlet outlet, const Cursor *body) except -1
     cdef bint packet(self, Outlet outlet, uint8_t first, const Cursor *body) except -1

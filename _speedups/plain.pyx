@@ -27,18 +27,21 @@ cdef enum:
     # Filters of one SUBSCRIBE; more are for the handlers.
     FILTERS_MAX = 8
 
+cdef object DEBUG = 10          # logging.DEBUG
 
 cdef class Welcome:
     """How plain clients of one origin are let in: ``connack_3`` and ``connack_5`` are whole packets, ``durability`` is
-    what their acknowledgements wait for (as in ``Link.durability``), ``keep_alive_max_s`` their longest Keep Alive;
-    0: any.
+    what their acknowledgements wait for (as in ``Link.durability``), ``keep_alive_max_s`` their longest Keep Alive and
+    ``sessions_max`` how many sessions there may be; 0: any.
     """
 
-    def __init__(self, bytes connack_3 not None, bytes connack_5 not None, uint8_t durability, uint16_t keep_alive_max_s):
+    def __init__(self, bytes connack_3 not None, bytes connack_5 not None, uint8_t durability, uint16_t keep_alive_max_s,
+                 Py_ssize_t sessions_max=0):
         self.connack_3 = connack_3
         self.connack_5 = connack_5
         self.durability = durability
         self.keep_alive_max_s = keep_alive_max_s
+        self.sessions_max = sessions_max
 
 
 cdef class PlainClients(Shortcut):
@@ -46,20 +49,22 @@ cdef class PlainClients(Shortcut):
 
     ``sessions`` by client identifier and ``links`` are the broker's own. ``connection_3`` and ``connection_5`` are what
     the handlers are to find as ``link.connection``. ``judge(link)`` answers with a Welcome, or None where something
-    about the link is to be decided, ``may_leave()`` whether nobody wants to hear of a client that goes, and
+    about the link is to be decided; it is asked again where ``state.settings``, the journal or the origin is another
+    than before. While ``state.is_stopping`` or ``is_debugging(logging.DEBUG)`` every client is for the handlers.
     ``make_client(link, client_id, version)`` describes a client for plugins.
     """
 
     def __init__(self, Router router not None, dict sessions not None, set links not None, *, connection_3, connection_5,
-                 judge, may_leave, make_client):
+                 state, judge, is_debugging, make_client):
         self.router = router
         self.plane = router.plane
         self.sessions = sessions
         self.links = links
         self.connection_3 = connection_3
         self.connection_5 = connection_5
+        self._state = state
         self._judge = judge
-        self._may_leave = may_leave
+        self._is_debugging = is_debugging
         self._make_client = make_client
 
     cdef bint connect(self, Outlet outlet, const Cursor *body) except -1:
@@ -72,7 +77,6 @@ cdef class PlainClients(Shortcut):
         cdef Session session
         cdef str client_id
         cdef bytes connack
-        cdef object found
         if not take_prefixed(&cursor, &name) or left(&name) != 4 or memcmp(name.at, b"MQTT", 4) != 0 \
                 or not take_u8(&cursor, &level) or level < 4 or level > 5 \
                 or not take_u8(&cursor, &flags) or flags != CLEAN_START or not take_u16(&cursor, &keep_alive_s):
@@ -85,10 +89,20 @@ cdef class PlainClients(Shortcut):
         client_id = PyUnicode_DecodeUTF8(<const char *>name.at, left(&name), "strict")
         if client_id in self.sessions:
             return False
-        found = self._judge(link)
-        if found is None:
+        if self._state.is_stopping or self._is_debugging(DEBUG):
             return False
-        welcome = <Welcome?>found
+        if link.origin is not self._origin or self._state.settings is not self._settings \
+                or self.plane.journal is not self._journal or not self._has_judged:
+            self._welcome = self._judge(link)
+            self._origin = link.origin
+            self._settings = self._state.settings
+            self._journal = self.plane.journal
+            self._has_judged = True
+        welcome = self._welcome
+        if welcome is None:
+            return False
+        if welcome.sessions_max and len(self.sessions) >= welcome.sessions_max:
+            return False
         if welcome.keep_alive_max_s and not 0 < keep_alive_s <= welcome.keep_alive_max_s:
             return False
         session = Session.__new__(Session)          # [MQTT-3.1.2-6]
@@ -165,7 +179,7 @@ cdef class PlainClients(Shortcut):
     cdef bint _disconnect(self, Link link) except -1:
         cdef Session session = link.session
         if pending(&link.out) or session.store_id or session.will is not None or session.expiry_interval_s \
-                or len(self.links) <= 1 or not self._may_leave():
+                or len(self.links) <= 1 or self._is_debugging(DEBUG):
             return False            # the last link of all is waited for, and so is one that has something to read
         refuse_while_deciding(self.plane)
         link._untie(False)

@@ -726,10 +726,11 @@ cdef class Router:
                                bytes share_name) except -1:
         cdef bint existed
         refuse_while_deciding(self.plane)
-        existed = self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
+        existed = self.filters.add(topic_filter, session, qos, options, identifier, share_name)
         if session.store_id:
             self.plane.journal.put_subscription(session.store_id, topic_filter, share_name, qos, options, identifier)
-        self._forget_route(topic_filter)
+        if self.cached_routes:
+            self._forget_route(topic_filter)
         return existed
 
     def restore_subscription(self, Session session not None, bytes topic_filter not None, int qos, int options,
@@ -737,7 +738,7 @@ cdef class Router:
         """Put back a subscription that was kept. ValueError where it cannot be one."""
         if not 0 <= qos <= 2 or not 0 <= options <= 3 or not topic_filter:
             raise ValueError("no subscription")
-        self.filters.subscribe(topic_filter, session, qos, options, identifier, share_name)
+        self.filters.add(topic_filter, session, qos, options, identifier, share_name)
 
     def is_subscribed(self, Session session not None, bytes topic_filter not None, bytes share_name=None):
         """Whether the session has a subscription to exactly this filter."""

@@ -108,6 +108,8 @@ cdef class FilterTree(LevelTree):
     cdef readonly uint64_t subscription_count
     cdef readonly uint64_t shared_subscription_count
     cdef readonly uint64_t generation       # moves when a filter with a wildcard comes or goes, or rights change
+    cdef bint add(self, bytes topic_filter, Subscriber subscriber, int qos, int options, uint32_t identifier,
+                  bytes share_name) except -1
     cdef int match_into(self, const unsigned char *topic, Py_ssize_t size, Matches *matches) except -1
     cdef Subscription *_subscription(self, Node *node, Subscriber subscriber) noexcept
     cdef void _drop(self, Subscription *subscription) noexcept

@@ -276,6 +276,10 @@ cdef class FilterTree(LevelTree):
 
         True where it existed. ValueError: more levels than the tree can hold (the caller checks before).
         """
+        return self.add(topic_filter, subscriber, qos, options, identifier, share_name)
+
+    cdef bint add(self, bytes topic_filter, Subscriber subscriber, int qos, int options, uint32_t identifier,
+                  bytes share_name) except -1:
         cdef bytes key = filter_key(topic_filter, share_name)
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(key)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(key)

@@ -1,11 +1,9 @@
 """Which clients are plain: nothing about them is to be decided, and the data plane handles them by itself."""
 
-import logging
 from typing import Final
 
 from noctule._speedups.link import Link
 from noctule._speedups.plain import PlainClients, Welcome
-from noctule.config.settings import Settings
 from noctule.core.clients import Client
 from noctule.handlers.admission import acknowledgement_mode, connack_told, origin_of
 from noctule.handlers.connection import Connection
@@ -36,8 +34,9 @@ def plain_clients(means: Means) -> PlainClients | None:
         state.links,
         connection_3=_connection(ProtocolVersion.V3_1_1),
         connection_5=_connection(ProtocolVersion.V5),
-        judge=_Judge(means).welcome,
-        may_leave=lambda: not state.logger.isEnabledFor(logging.DEBUG),
+        state=state,
+        judge=lambda link: _welcome(means, link),
+        is_debugging=state.logger.isEnabledFor,
         make_client=lambda link, client_id, version: _client(means, link, client_id, version),
     )
 
@@ -59,45 +58,20 @@ def _client(means: Means, link: Link, client_id: str, version: int) -> Client:
     )
 
 
-class _Judge:
-    """Says how a plain client is let in, and remembers it for the next that comes from there."""
-
-    def __init__(self, means: Means) -> None:
-        self._means = means
-        self._settings: Settings | None = None
-        self._journal: object = None
-        self._origin: object = None
-        self._welcome: Welcome | None = None
-
-    def welcome(self, link: Link) -> Welcome | None:
-        """How the client is welcomed, should it be a plain one; None: that is for the handlers to say."""
-        state = self._means.state
-        if state.is_stopping or state.logger.isEnabledFor(logging.DEBUG):
-            return None
-        sessions_max = state.settings.limits.sessions_max
-        if sessions_max and len(state.sessions) >= sessions_max:
-            return None
-        if (
-            link.origin is not self._origin
-            or state.settings is not self._settings
-            or state.plane.journal is not self._journal
-        ):
-            self._welcome = self._find_welcome(link)
-            self._origin, self._settings, self._journal = link.origin, state.settings, state.plane.journal
-        return self._welcome
-
-    def _find_welcome(self, link: Link) -> Welcome | None:
-        state = self._means.state
-        origin = origin_of(link, state)
-        listener = origin.listener
-        if listener.mount_point or listener.limits.max_qos < _QOS_MAX or listener.limits.packet_max_bytes is not None:
-            return None
-        if origin.user_name is not None or not self._means.hooks.admit_anonymous(state.settings, listener):
-            return None
-        connack = connack_told(Connack(), state.settings.limits, state.settings.limits.packet_max_bytes)
-        return Welcome(
-            encode_connack(connack, ProtocolVersion.V3_1_1),
-            encode_connack(connack, ProtocolVersion.V5),
-            acknowledgement_mode(origin, state),
-            state.settings.keep_alive_max_s,
-        )
+def _welcome(means: Means, link: Link) -> Welcome | None:
+    """How the client of this link is let in, should it be a plain one; None: that is for the handlers to say."""
+    state = means.state
+    origin = origin_of(link, state)
+    listener = origin.listener
+    if listener.mount_point or listener.limits.max_qos < _QOS_MAX or listener.limits.packet_max_bytes is not None:
+        return None
+    if origin.user_name is not None or not means.hooks.admit_anonymous(state.settings, listener):
+        return None
+    connack = connack_told(Connack(), state.settings.limits, state.settings.limits.packet_max_bytes)
+    return Welcome(
+        encode_connack(connack, ProtocolVersion.V3_1_1),
+        encode_connack(connack, ProtocolVersion.V5),
+        acknowledgement_mode(origin, state),
+        state.settings.keep_alive_max_s,
+        state.settings.limits.sessions_max,
+    )
