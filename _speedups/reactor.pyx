@@ -105,9 +105,10 @@ cdef extern from *:
     int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
 
 cdef enum:
-    # What one recv takes: large enough that a flood costs few system calls, small enough that it
-    # and what it becomes stay in the second-level cache.
-    SCRATCH_BYTES = 131_072
+    # What one recv takes: large enough that a flood costs few system calls, and that several packets of 64 KiB, read
+    # together, leave in one send for each subscriber (with 128 KiB each left by itself, for half as much again of the
+    # time); small enough that it stays in the cache (512 KiB is slower again with small packets).
+    SCRATCH_BYTES = 262_144
     EVENTS_MAX = 512
     # One flush sends this often at most while the session's backlog refills the buffer.
     SENDS_MAX = 8
