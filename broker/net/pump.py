@@ -80,7 +80,7 @@ class Pump:
 
         state = self._state
         door: Door | None = None
-        if entrance.is_open_door and listening.family in (socket.AF_INET, socket.AF_INET6):
+        if adopt is None and entrance.is_open_door and listening.family in (socket.AF_INET, socket.AF_INET6):
             door = Door(
                 state.router,
                 self._dispatcher,
