@@ -1,0 +1,156 @@
+"""docs/troubleshooting.md: what a reader does wrong here brings the message that the page has for it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from docs.pages import blocks_of, text_of
+from docs.terminal import CommandServer, Machine, Program
+
+PAGE = text_of("docs/troubleshooting.md")
+
+CONFIGURATION = """
+allow_anonymous = false
+
+[[listeners]]
+port = 1883
+
+[[listeners]]
+port = 8883
+[listeners.tls]
+certificate_file = "server.crt"
+key_file = "server.key"
+
+[[listeners]]
+port = 9001
+protocol = "websocket"
+[listeners.websocket]
+path = "/mqtt"
+origins = ["https://panel.example"]
+
+[logging]
+level = "debug"
+
+[plugins.password_file]
+path = "users.passwd"
+
+[plugins.access_file.users.ann]
+rules = [{ topic = "house/#", allow = ["publish", "receive", "subscribe"] }]
+[plugins.access_file.users.bob]
+rules = [{ topic = "house/#", allow = ["receive", "subscribe"] }]
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, command_server: CommandServer) -> Iterator[Machine]:
+    """A machine whose broker has users, rules, TLS and WebSocket."""
+    machine = Machine(tmp_path_factory.mktemp("symptoms"), command_server)
+    machine.type("noctule passwd -c users.passwd ann\nnoctule passwd users.passwd bob")
+    (recipe,) = [block for block in blocks_of("docs/security.md") if "CN=Our authority" in block.text]
+    machine.run_script(recipe)
+    machine.write("noctule.toml", CONFIGURATION)
+    machine.leave_running("noctule run -c noctule.toml")
+    yield machine
+    machine.finish()
+    machine.close()
+
+
+def broker_of(machine: Machine) -> Program:
+    assert machine.broker is not None
+    return machine.broker
+
+
+def curl(path: str, *headers: str) -> str:
+    given = " ".join(f"-H '{header}'" for header in headers)
+    return f"curl -s {given} http://127.0.0.1:9001{path}"
+
+
+UPGRADE = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+)
+
+#: What is done, and what of the page's words the log has then.
+SYMPTOMS = [
+    ("noctule pub -t a -m x", "nobody knows this client (no user name)"),
+    ("noctule pub -u ann -P wrong -t a -m x", "a wrong password (user ann)"),
+    ("noctule pub -u dora -P secret -t a -m x", "an unknown user"),
+    ("noctule pub -u bob -P secret -t house/x -m x -q 1", "may not publish to house/x"),
+    ("noctule sub -u ann -P secret -t '#' -W 1", "may not subscribe to # (no rule covers the whole filter)."),
+    (
+        "noctule pub -u ann -P secret -t house/x -m x -h localhost --cafile ca.crt",
+        "the first packet is not CONNECT: this looks like TLS, which is not spoken on this port",
+    ),
+    (
+        "noctule pub -u ann -P secret -t house/x -m x -p 8883 --no-tls",
+        "not TLS: this looks like MQTT in plain text; turn TLS on in the client, or use a port without it",
+    ),
+    (
+        "mosquitto_pub --capath /etc/ssl/certs -h localhost -p 8883 -u ann -P secret -t house/x -m x",
+        "the client does not believe our certificate: it does not know the authority",
+    ),
+    ("curl -s http://127.0.0.1:1883/ || true", "this looks like HTTP or WebSocket, which is not spoken on this port"),
+    (curl("/", *UPGRADE), "no WebSocket: expected the path /mqtt"),
+    (
+        curl("/mqtt", *UPGRADE, "Origin: https://evil.example"),
+        "no WebSocket: pages of https://evil.example may not connect here",
+    ),
+    (curl("/mqtt", *UPGRADE), "no WebSocket: expected the sub-protocol mqtt (Sec-WebSocket-Protocol)"),
+    (
+        "noctule pub -p 9001 --no-tls -t a -m x",
+        "this looks like MQTT without WebSocket, which is not spoken on this port",
+    ),
+]
+
+
+def coming_from(command: str, number: int) -> str:
+    """The command from an address of this machine that no other here comes from: what one address does wrong is logged
+    five times in ten seconds."""
+    option = "--interface" if command.startswith("curl") else "-A"
+    words = command.split(" ")
+    place = 2 if words[0] == "noctule" else 1
+    return " ".join([*words[:place], option, f"127.0.0.{number}", *words[place:]])
+
+
+@pytest.mark.parametrize(("number", "command", "message"), [(number, *row) for number, row in enumerate(SYMPTOMS, 10)])
+def test_the_log_says_what_the_page_says(house: Machine, number: int, command: str, message: str) -> None:
+    assert message.replace("house/x", "plant/secret/x") in PAGE
+    broker = broker_of(house)
+    before = len(broker.output)
+    house.type(coming_from(command, number), expect_code=None)
+    broker.shows(re.escape(message), lambda text: text[before:])
+
+
+def test_somebody_elses_client_identifier(house: Machine) -> None:
+    broker = broker_of(house)
+    house.type("noctule sub -u ann -P secret -i pump-7 -c -t house/x -q 1 -E")
+    house.type("noctule sub -A 127.0.0.50 -u bob -P secret -i pump-7 -c -t house/x -W 1", expect_code=None)
+    said = "the client identifier belongs to user ann, and this is user bob"
+    broker.shows(re.escape(said))
+    assert said in PAGE
+
+
+def test_two_clients_with_one_identifier(house: Machine) -> None:
+    broker = broker_of(house)
+    first = house.leave_running("noctule sub -u ann -P secret -i twin -V 5 -t house/x")
+    house.type("noctule sub -u ann -P secret -i twin -t house/x -E")
+    broker.shows("Client twin has connected again, closing its old connection")
+    first.shows("Session taken over")
+    assert "Session taken over" in PAGE
+
+
+def test_the_port_is_taken(house: Machine) -> None:
+    """By the broker that runs already; and so is its store."""
+    for command in ("noctule run --listen 127.0.0.1:1883 --data other", "noctule run --listen 127.0.0.1:0"):
+        said = house.type(command, expect_code=1).strip()
+        assert re.sub(r"process \d+", "process 7778", said) in PAGE
+
+
+def test_the_wrong_key(house: Machine) -> None:
+    listener = '[[listeners]]\nport = 1884\n[listeners.tls]\ncertificate_file = "server.crt"\nkey_file = "ca.key"\n'
+    house.write("wrong.toml", f"allow_anonymous = true\n{listener}")
+    said = house.type("noctule run -c wrong.toml --data other", expect_code=1).strip()
+    assert said == "noctule: not started: listener 127.0.0.1:1884: key_file ca.key: it is not the key of server.crt"
+    assert said.replace("1884", "8883").replace("ca.key", "server.key") in PAGE
