@@ -17,11 +17,11 @@ printed are not compared), ``<!-- exit code 3 -->`` (of the whole block), ``<!--
 
 import json
 import re
-from typing import Any
 
 import pytest
 import tomli
 from docs.pages import PAGES, Block, blocks_of, has_tests_elsewhere, text_of
+from docs.settings_of_others import read_settings
 from docs.terminal import Machine
 from docs.yaml_blocks import read_yaml
 from noctule.config.loading import load
@@ -31,11 +31,14 @@ from noctule.hooks.loading import authenticates, config_of_plugin
 #: README is run by tests/packaging/test_newcomer.py too, with what it installs; here as it stands, without that.
 RUN_HERE = [page for page in PAGES if not has_tests_elsewhere(page)]
 
-#: Commands that are somebody else's, or need a machine of their own: the page marks their blocks.
+#: What a block may be without a mark.
 LANGUAGES = {"toml", "conf", "sh", "console", "python", "yaml", "json", "text", ""}
 
 #: In README alone: what installs it.
 _INSTALLING = re.compile(r"^(?:pip install|make|git clone|cd) ")
+
+#: What a file of access rules has at its top, and a configuration has not.
+RULES = {"users", "groups", "roles", "everybody", "anonymous"}
 
 _SECRET_FILE = re.compile(r'_file = "(\w[\w./-]*)"')
 
@@ -58,12 +61,15 @@ def test_nothing_is_hidden_in_an_indented_block(page: str) -> None:
     assert re.findall(r"\n\n    \S.*", prose) == []
 
 
-def check_configuration(machine: Machine, block: Block) -> None:
-    """A configuration is what the loader takes, with every plugin's own options."""
-    name = block.file_name or ("mosquitto.conf" if block.language == "conf" else "block.toml")
-    if block.language == "toml" and not is_ours(block.text):
+def take_configuration(machine: Machine, block: Block) -> None:
+    """Write the file that is shown; a configuration has to be what the loader takes, with every plugin's own options.
+
+    A file of rules, which a plugin reads, is checked where a command uses it.
+    """
+    is_mosquitto = block.language == "conf"
+    path = machine.write(block.file_name or ("mosquitto.conf" if is_mosquitto else "block.toml"), block.text)
+    if not is_mosquitto and RULES & tomli.loads(block.text).keys():
         return
-    path = machine.write(name, block.text)
     for secret in _SECRET_FILE.findall(block.text):
         if not (path.parent / secret).exists():
             (path.parent / secret).write_text("secret\n", encoding="utf-8")
@@ -74,11 +80,6 @@ def check_configuration(machine: Machine, block: Block) -> None:
         pytest.fail(f"{block}: " + "\n".join(problem.line("error") for problem in error.problems))
 
 
-def is_ours(text: str) -> bool:
-    """Whether a TOML block is no file of rules that a plugin reads; that one is read where a command uses it."""
-    return not {"users", "groups", "roles", "everybody", "anonymous"} & tomli.loads(text).keys()
-
-
 @pytest.mark.parametrize("page", RUN_HERE)
 def test_page(page: str, machine: Machine) -> None:
     """From its first block to its last, on one machine."""
@@ -87,14 +88,11 @@ def test_page(page: str, machine: Machine) -> None:
         if block.mark == "not run":
             continue
         if block.mark == "of":
-            read_settings_of_others(block)
+            read_settings(block)  # test_programs.py plays the program
             continue
         match block.language:
             case "toml" | "conf":
-                if is_ours(block.text) if block.language == "toml" else True:
-                    check_configuration(machine, block)
-                else:
-                    machine.write(block.file_name or "access.toml", block.text)
+                take_configuration(machine, block)
             case "sh":
                 if page == "README.md":
                     block = without_installing(block)
@@ -111,12 +109,6 @@ def test_page(page: str, machine: Machine) -> None:
                 if block.file_name:
                     machine.write(block.file_name, block.text)
     machine.finish()
-
-
-def read_settings_of_others(block: Block) -> Any:
-    """What another program is told; ``test_programs.py`` plays the program."""
-    readers = {"yaml": read_yaml, "json": json.loads, "toml": tomli.loads}
-    return readers[block.language](block.text)
 
 
 def without_installing(block: Block) -> Block:

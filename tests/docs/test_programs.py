@@ -11,10 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import tomli
 from docs.pages import Block, blocks_of
+from docs.settings_of_others import read_settings
 from docs.terminal import PASSWORD, CommandServer, Machine
-from docs.yaml_blocks import read_yaml
 from e2e.paho_client import V5, V311, PahoClient
 from paho.mqtt.enums import MQTTProtocolVersion
 
@@ -24,7 +23,7 @@ NOT_AUTHORISED = 0x87
 
 def settings_of(program: str) -> Any:
     (block,) = [block for block in blocks_of(PAGE) if (block.mark, block.said) == ("of", program)]
-    return {"yaml": read_yaml, "json": json.loads, "toml": tomli.loads}[block.language](block.text)
+    return read_settings(block)
 
 
 def configuration() -> Block:

@@ -1,11 +1,12 @@
 """docs/troubleshooting.md: what a reader does wrong here brings the message that the page has for it."""
 
 import re
+import socket
 from collections.abc import Iterator
 
 import pytest
 from docs.pages import blocks_of, text_of
-from docs.terminal import CommandServer, Machine, Program
+from docs.terminal import DEADLINE_S, CommandServer, Machine, Program
 
 PAGE = text_of("docs/troubleshooting.md")
 
@@ -60,9 +61,9 @@ def broker_of(machine: Machine) -> Program:
     return machine.broker
 
 
-def curl(path: str, *headers: str) -> str:
-    given = " ".join(f"-H '{header}'" for header in headers)
-    return f"curl -s {given} http://127.0.0.1:9001{path}"
+def asked(path: str, *headers: str) -> str:
+    """What a browser would send to the port of WebSocket."""
+    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""))
 
 
 UPGRADE = (
@@ -88,16 +89,15 @@ SYMPTOMS = [
         "not TLS: this looks like MQTT in plain text; turn TLS on in the client, or use a port without it",
     ),
     (
-        "mosquitto_pub --capath /etc/ssl/certs -h localhost -p 8883 -u ann -P secret -t house/x -m x",
+        "mosquitto_pub --cafile server.crt -h localhost -p 8883 -u ann -P secret -t house/x -m x",
         "the client does not believe our certificate: it does not know the authority",
     ),
-    ("curl -s http://127.0.0.1:1883/ || true", "this looks like HTTP or WebSocket, which is not spoken on this port"),
-    (curl("/", *UPGRADE), "no WebSocket: expected the path /mqtt"),
+    (asked("/", *UPGRADE), "no WebSocket: expected the path /mqtt"),
     (
-        curl("/mqtt", *UPGRADE, "Origin: https://evil.example"),
+        asked("/mqtt", *UPGRADE, "Origin: https://evil.example"),
         "no WebSocket: pages of https://evil.example may not connect here",
     ),
-    (curl("/mqtt", *UPGRADE), "no WebSocket: expected the sub-protocol mqtt (Sec-WebSocket-Protocol)"),
+    (asked("/mqtt", *UPGRADE), "no WebSocket: expected the sub-protocol mqtt (Sec-WebSocket-Protocol)"),
     (
         "noctule pub -p 9001 --no-tls -t a -m x",
         "this looks like MQTT without WebSocket, which is not spoken on this port",
@@ -105,13 +105,25 @@ SYMPTOMS = [
 ]
 
 
-def coming_from(command: str, number: int) -> str:
-    """The command from an address of this machine that no other here comes from: what one address does wrong is logged
-    five times in ten seconds."""
-    option = "--interface" if command.startswith("curl") else "-A"
+def do(machine: Machine, command: str, number: int) -> None:
+    """Run the command, or send the request, from an address of this machine that nobody else here comes from: what one
+    address does wrong is logged five times in ten seconds."""
+    address = f"127.0.0.{number}"
+    if command.startswith("GET "):
+        send(machine, 9001, command, address)
+        return
     words = command.split(" ")
     place = 2 if words[0] == "noctule" else 1
-    return " ".join([*words[:place], option, f"127.0.0.{number}", *words[place:]])
+    machine.type(" ".join([*words[:place], "-A", address, *words[place:]]), expect_code=None)
+
+
+def send(machine: Machine, port: int, request: str, address: str) -> None:
+    """Send a request, and wait for the end of the connection."""
+    there = ("127.0.0.1", machine.ports[port])
+    with socket.create_connection(there, timeout=DEADLINE_S, source_address=(address, 0)) as connection:
+        connection.sendall(request.encode())
+        while connection.recv(4_096):
+            pass
 
 
 @pytest.mark.parametrize(("number", "command", "message"), [(number, *row) for number, row in enumerate(SYMPTOMS, 10)])
@@ -119,8 +131,16 @@ def test_the_log_says_what_the_page_says(house: Machine, number: int, command: s
     assert message.replace("house/x", "plant/secret/x") in PAGE
     broker = broker_of(house)
     before = len(broker.output)
-    house.type(coming_from(command, number), expect_code=None)
+    do(house, command, number)
     broker.shows(re.escape(message), lambda text: text[before:])
+
+
+def test_http_at_the_port_of_mqtt(house: Machine) -> None:
+    broker = broker_of(house)
+    send(house, 1883, asked("/"), "127.0.0.60")
+    said = "the first packet is not CONNECT: this looks like HTTP or WebSocket, which is not spoken on this port"
+    broker.shows(re.escape(said))
+    assert said in PAGE
 
 
 def test_somebody_elses_client_identifier(house: Machine) -> None:
