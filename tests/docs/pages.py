@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 
 _FENCE: Final = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MARK: Final = re.compile(r"<!-- (not run|figures vary|exit code|of)(?:: ?| )?(.*?) ?-->\n\Z")
+_MARK: Final = re.compile(r"<!-- (not run|figures vary|exit code|in the log|of)(?:: ?| )?(.*?) ?-->\n\Z")
 
 #: A file that the block shows: its first line is its name as a comment.
 _FILE: Final = re.compile(r"^# ([\w./-]+\.(?:toml|conf|acl|yaml|passwd))\n")

@@ -344,6 +344,12 @@ class Machine:
                 printed, expected = figures_apart(printed), figures_apart(expected)
             assert re.fullmatch(pattern_of(expected), printed), f"{block}: {command}\n{printed}\n--- not\n{expected}"
 
+    def log_has(self, block: Block) -> None:
+        """A block of lines that the broker has logged, each behind its time and level."""
+        assert self.broker is not None, f"{block}: there is no broker"
+        for line in block.text.splitlines():
+            self.broker.shows(rf" {pattern_of(line)}", self.as_on_the_page)
+
     def _need_broker_for(self, script: str) -> None:
         if re.search(r"\b(?:noctule (?:pub|sub|rr|ping|bench)|mosquitto_(?:pub|sub|rr))\b(?!.* --help)", script):
             self.need_broker()

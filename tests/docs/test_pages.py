@@ -12,7 +12,7 @@ How a page says what is to be done with a block (its language is the word behind
 
 A comment in the line above changes that: ``<!-- not run: why -->``, ``<!-- figures vary -->`` (numbers in what is
 printed are not compared), ``<!-- exit code 3 -->`` (of the whole block), ``<!-- of: PROGRAM -->``
-(settings of another program).
+(settings of another program), ``<!-- in the log -->`` (lines that the broker has logged by then).
 """
 
 import json
@@ -101,6 +101,8 @@ def test_page(page: str, machine: Machine) -> None:
                 machine.run_console(block)
             case "python":
                 machine.run_program(block)
+            case "text" if block.mark == "in the log":
+                machine.log_has(block)
             case "yaml":
                 read_yaml(block.text)
             case "json":
