@@ -1,11 +1,12 @@
-"""How much memory a broker needs for what it holds: idle connections, sessions, subscriptions, messages.
+"""How much memory a broker needs for what it holds, and how much CPU for what clients do one at a time.
 
     python benchmarks/sizing.py                    # about a minute
     python benchmarks/sizing.py --counts 1000,5000
 
 Starts ``noctule run`` anew for each row, with its store on disk as it is by default, gives it so many of a thing, and
 reads its resident memory before and after. Prints a Markdown table: bytes for each of them, at each count. The
-columns are the measured curve: where they are alike, memory grows in proportion.
+columns are the measured curve: where they are alike, memory grows in proportion. A second table has CPU time, of all
+threads, for things that clients do one after the other, so that the broker wakes up for each: the dearest way.
 
 Linux only. Connections are counted within the limit of open files (``ulimit -n``), which is raised as far as it goes.
 """
@@ -52,6 +53,7 @@ class Connection:
 
     def __init__(self, port: int, client_id: str, *, clean: bool = True) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=_DEADLINE_S)
+        self._last = b""
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.send(packet(0x10, text("MQTT") + bytes([4, 2 if clean else 0]) + b"\x00\x00" + text(client_id)))
 
@@ -73,11 +75,17 @@ class Connection:
             read += more
         if not read.startswith(beginning):
             raise ConnectionError(f"expected {beginning!r}, got {read!r}")
+        self._last = read
 
     def subscribe(self, filters: list[str]) -> None:
         """One SUBSCRIBE for all of them, at QoS 1."""
         body = b"\x00\x01" + b"".join(text(one) + b"\x01" for one in filters)
         self.send(packet(0x82, body))
+
+    def acknowledge_last(self) -> None:
+        """PUBACK for the message that was read last."""
+        size = 2 + int.from_bytes(self._last[2:4], "big")
+        self.send(b"\x40\x02" + self._last[2 + size : 4 + size])
 
     def subscribed(self, count: int = 1) -> None:
         """Wait for SUBACK."""
@@ -93,6 +101,11 @@ class Connection:
             sent.append(packet(0x33 if retain else 0x32, body))
         self.send(b"".join(sent))
         self.expect(b"\x40\x02", 4 * len(topics))
+
+    def ping(self) -> None:
+        """PINGREQ, and its answer."""
+        self.send(b"\xc0\x00")
+        self.expect(b"\xd0\x00", 2)
 
     def leave(self) -> None:
         self.send(b"\xe0\x00")
@@ -228,10 +241,85 @@ def measure(command: list[str], fill: Filling, count: int) -> tuple[float, int]:
     return (after - before) / count, before
 
 
+def pings(port: int, count: int) -> Iterator[None]:
+    """Keep Alive of clients that do nothing else."""
+    connections = open_many(port, 0, 100)
+    yield
+    for number in range(count):
+        connections[number % len(connections)].ping()
+    yield
+    for connection in connections:
+        connection.leave()
+
+
+def visits(port: int, count: int) -> Iterator[None]:
+    """Clients that connect, and leave."""
+    yield
+    for number in range(count):
+        open_many(port, number, 1)[0].leave()
+    yield
+
+
+def lone_messages(port: int, count: int) -> Iterator[None]:
+    """Messages of QoS 1 from one client to another that has no lasting session: in and out."""
+    (subscriber, publisher) = open_many(port, 0, 2)
+    subscriber.subscribe(["plant/0/set"])
+    subscriber.subscribed()
+    delivered = len(packet(0x32, text("plant/0/set") + b"\x00\x00" + bytes(PAYLOAD_BYTES)))
+    yield
+    for _ in range(count):
+        publisher.publish(["plant/0/set"])
+        subscriber.expect(b"\x32", delivered)
+        subscriber.acknowledge_last()
+    yield
+    subscriber.leave()
+    publisher.leave()
+
+
+def kept_messages(port: int, count: int) -> Iterator[None]:
+    """Messages of QoS 1 for a client that is away: each is synced to the disk before its acknowledgement."""
+    (away,) = open_many(port, 0, 1, clean=False)
+    subscribe_each([away], 0)
+    away.leave()
+    (publisher,) = open_many(port, 1, 1)
+    yield
+    for _ in range(count):
+        publisher.publish(["plant/0/set"])
+    yield
+    publisher.leave()
+
+
+CPU_ROWS: Final[dict[str, Callable[[int, int], Iterator[None]]]] = {
+    "PINGREQ": pings,
+    "connect and disconnect": visits,
+    "message of QoS 1, in and out and acknowledged": lone_messages,
+    "message of QoS 1 that is kept on disk": kept_messages,
+}
+
+
+def cpu_ns(process: int) -> int:
+    """The CPU time of a process so far, of all its threads."""
+    tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks)
+
+
+def measure_cpu(command: list[str], work: Callable[[int, int], Iterator[None]], count: int) -> float:
+    """Microseconds of the broker's CPU time for each of ``count`` things."""
+    with broker(command) as (process, port):
+        steps = work(port, count)
+        next(steps)
+        before = cpu_ns(process)
+        next(steps)
+        after = cpu_ns(process)
+        next(steps, None)
+    return (after - before) / 1_000 / count
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure how much memory a broker needs for what it holds.")
     parser.add_argument("--counts", default="1000,10000,18000", help="how many of each, divided by commas")
+    parser.add_argument("--times", type=int, default=2_000, help="how often each thing is done for CPU time")
     parser.add_argument("--rows", default="", help="only rows whose name has this in it")
     parser.add_argument("--noctule", default=f"{sys.executable} -m noctule", help="the command of the broker")
     arguments = parser.parse_args()
@@ -252,7 +340,12 @@ def main() -> int:
             figures.append(figure)
             bases.append(base)
         print(f"| {name} | " + " | ".join(f"{figure:,.0f}" for figure in figures) + " |", flush=True)
-    print(f"\nThe broker itself: {min(bases) / 1e6:,.0f} MB.")
+    if bases:
+        print(f"\nThe broker itself: {min(bases) / 1e6:,.0f} MB.")
+    print("\n| one at a time | CPU µs for each |\n|---|---|")
+    for name, work in CPU_ROWS.items():
+        if arguments.rows in name:
+            print(f"| {name} | {measure_cpu(arguments.noctule.split(), work, arguments.times):,.0f} |", flush=True)
     return 0
 
 
