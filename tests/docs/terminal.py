@@ -21,6 +21,9 @@ from docs.pages import ROOT, Block
 #: Seconds until what should happen at once has not happened.
 DEADLINE_S: Final = 30.0
 
+#: Where the commands find the package of this tree.
+SEARCH_PATH: Final = os.environ.get("PYTHONPATH") or str(ROOT / ".root")
+
 #: What this reader takes as the password of every user.
 PASSWORD: Final = "secret"
 
@@ -57,6 +60,7 @@ class CommandServer:
         self.client = folder / "client.py"
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", str(Path(__file__).with_name("command_server.py")), str(self.path)],
+            env=os.environ | {"PYTHONPATH": SEARCH_PATH},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -168,7 +172,6 @@ class Machine:
         asking = shlex.join([sys.executable, "-I", "-S", str(self.server.client), str(self.server.path)])
         noctule.write_text(f'#!/bin/sh\n[ -n "$DIRECT" ] && exec {direct} "$@"\nexec {asking} "$@"\n', encoding="utf-8")
         noctule.chmod(0o755)
-        (programs / "python").symlink_to(sys.executable)
         # The tools read their options from here first; the port that they would take by themselves is another one.
         defaults = self.home / ".config"
         defaults.mkdir()
@@ -184,7 +187,7 @@ class Machine:
         return {
             "HOME": str(self.home),
             "PATH": f"{self.home / 'bin'}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            "PYTHONPATH": os.environ.get("PYTHONPATH") or str(ROOT / ".root"),
+            "PYTHONPATH": SEARCH_PATH,
             "LC_ALL": "C.UTF-8",
             "TERM": "dumb",
             "PASSWORD": PASSWORD,

@@ -174,3 +174,21 @@ def test_the_wrong_key(house: Machine) -> None:
     said = house.type("noctule run -c wrong.toml --data other", expect_code=1).strip()
     assert said == "noctule: not started: listener 127.0.0.1:1884: key_file ca.key: it is not the key of server.crt"
     assert said.replace("1884", "8883").replace("ca.key", "server.key") in PAGE
+
+
+def test_too_many_open_files(house: Machine) -> None:
+    """A broker that may open few: it says so, and lets in again who waits once there is room."""
+    words = "ulimit -n 48; exec noctule run --listen 127.0.0.1:1885 --data few"
+    broker = Program(["sh", "-c", house.here(words)], house.home, house.environment | {"DIRECT": "1"})
+    connections = []
+    try:
+        broker.shows("Listening on ")
+        for _ in range(60):
+            connections.append(socket.create_connection(("127.0.0.1", house.ports[1885]), timeout=DEADLINE_S))
+        said = "Cannot accept connections for now: Too many open files. Trying again every 0.1 s (1 times so far)."
+        broker.shows(re.escape(said))
+        assert said in PAGE
+    finally:
+        for connection in connections:
+            connection.close()
+        assert broker.end() == 0
