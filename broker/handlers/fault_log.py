@@ -16,14 +16,15 @@ RECENT_MAX: Final = 200
 
 
 class FaultKind(Enum):
-    """What is counted for itself, so that a flood of one kind hides no other: how its lines begin, and its name."""
+    """What is counted for itself, so that a flood of one kind hides no other: its line (of peer, who, text and rule),
+    and its name."""
 
-    HANDSHAKE = ("Closed the connection of", "broken handshake")
-    PACKET = ("Closed the connection of", "broken packet")
-    SILENCE = ("Gave up the connection of", "silent connection")
-    CONNECTION = ("Refused the connection of", "refused connection")
-    LOGIN = ("Refused the login of", "refused login")
-    DECISION = ("Could not decide for", "failed decision")
+    HANDSHAKE = ("Closed the connection of %s%s: %s%s.", "broken handshake")
+    PACKET = ("Closed the connection of %s%s: %s%s.", "broken packet")
+    SILENCE = ("Gave up the connection of %s%s: %s%s.", "silent connection")
+    CONNECTION = ("Refused the connection of %s%s: %s%s.", "refused connection")
+    LOGIN = ("Refused the login of %s%s: %s%s.", "refused login")
+    DECISION = ("Could not decide for %s%s: %s%s.", "failed decision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,9 @@ class FaultLog:
         counts.by_address[address] = count + 1
         counts.lines += 1
         rule_text = f" [{rule}]" if rule else ""
-        beginning, _ = kind.value
+        line, _ = kind.value
         self._logger.warning(
-            beginning + " %s%s: %s%s.",
+            line,
             peer,
             who,
             text,

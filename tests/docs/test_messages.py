@@ -18,7 +18,7 @@ PAGE = "docs/troubleshooting.md"
 FOLDERS = ("broker", "plugins")
 
 #: What is put in front of a message, or behind it, with next to no words of its own.
-PREFIXES = (r"plugin \w+: ", r"[\w.]+\.toml:\d+: error: ", r"listeners\[0\](?:\.\w+)?: ")
+PREFIXES = (r"plugin \w+: ", r"[\w.]+\.toml:\d+: error: ", r"listeners\[0\](?:\.\w+)?: ", r"\w+_file \S+: ")
 SUFFIXES = (r" \[MQTT-[\d.-]+\]", r" \((?:no user name|user \w+)\)")
 
 #: So much of a message has to be the string's own: `%s` alone would be like everything.
