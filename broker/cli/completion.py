@@ -161,12 +161,13 @@ def _zsh_text(text: str) -> str:
 
 
 def _fish(command: Command) -> str:
-    lines = [
-        "# fish completion for noctule; made by `noctule completion fish`.",
-        "complete -c noctule -f",
-    ]
+    levels, lines = [], []
     for path, one in command.walk():
-        start = f"complete -c noctule -n {_fish_condition(path, one)}"
+        level = _SEPARATOR.join(path)
+        for below in one.commands:
+            there = f"{level}{_SEPARATOR}{below.name}"
+            levels += [f"            case {there}", f"                set level {there}"]
+        start = f"complete -c noctule -n '__noctule_at {level}'"
         lines += [f"{start} -a {below.name} -d {_fish_text(below.summary)}" for below in one.commands]
         for argument in one.arguments:
             if argument.choices:
@@ -174,14 +175,25 @@ def _fish(command: Command) -> str:
             elif argument.kind is not ValueKind.TEXT:
                 lines.append(f"{start} -F")
         lines += [_fish_option(option, start) for option in one.options]
-    return "\n".join([*lines, ""])
+    return _FISH.format(levels=_lines(levels), lines=_lines(lines))
 
 
-def _fish_condition(path: tuple[str, ...], command: Command) -> str:
-    said = [f"__fish_seen_subcommand_from {word}" for word in path[1:]]
-    if command.commands:
-        said.append(f"not __fish_seen_subcommand_from {' '.join(below.name for below in command.commands)}")
-    return _quoted("; and ".join(said))
+#: A command below two others has the name that each gives it, so what was seen before is not enough: `noctule check`
+#: and `noctule store check` are two.
+_FISH: Final = """\
+# fish completion for noctule; made by `noctule completion fish`.
+function __noctule_at -d 'Whether the words so far lead to this level of commands'
+    set -l level noctule
+    for word in (commandline -opc)[2..-1]
+        switch $level{separator}$word
+{levels}
+        end
+    end
+    test $level = $argv[1]
+end
+complete -c noctule -f
+{lines}
+""".replace("{separator}", _SEPARATOR)
 
 
 def _fish_option(option: CommandOption, start: str) -> str:

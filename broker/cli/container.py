@@ -83,6 +83,9 @@ class Settled:
     environment: dict[str, str]
     examined: Examined
 
+    #: Where state is kept.
+    data: Path
+
     #: The password file that is ours to fill; None where the configuration decides who gets in.
     password_file: Path | None
 
@@ -95,8 +98,8 @@ def prepare(words: Sequence[str], environment: Mapping[str, str], layout: Layout
         return Start(_program(words), environment)
     config, rest = find_config(words, layout)
     first_user = first_user_of(environment)
-    settled = settle(config, environment, first_user, layout)
-    _make_data_directory(Path(settled.environment[_DATA]), settled.examined, layout)
+    settled = settle(config, rest, environment, first_user, layout)
+    _make_data_directory(settled.data, settled.examined, layout)
     if first_user is not None:
         _make_first_user(settled.password_file or _configured_password_file(settled.examined), first_user)
     elif settled.password_file is not None and not settled.password_file.exists():
@@ -104,23 +107,47 @@ def prepare(words: Sequence[str], environment: Mapping[str, str], layout: Layout
     return Start((sys.executable, "-m", "noctule", "run", "-c", str(config), *rest), settled.environment)
 
 
-def settle(config: Path, environment: Mapping[str, str], first_user: FirstUser | None, layout: Layout) -> Settled:
-    """What the broker will be told; nothing is made."""
+def settle(
+    config: Path, words: Sequence[str], environment: Mapping[str, str], first_user: FirstUser | None, layout: Layout
+) -> Settled:
+    """What the broker will be told beside its command line; nothing is made."""
     # The password stays out of what other programs in the container can read.
     cleaned = {name: value for name, value in environment.items() if name not in (_PASSWORD, _PASSWORD_FILE)}
     examined = _examined(config, cleaned)
     said = examined.document.values.get("data_directory")
-    if isinstance(said, str) and said:
-        cleaned[_DATA] = str(config.parent / said)
-    else:
-        is_mosquitto = config == layout.mosquitto_config or os.path.ismount(layout.mosquitto_data)
-        cleaned[_DATA] = str(layout.mosquitto_data if is_mosquitto else layout.data)
+    data = _named_data(words) or _path_of_store(examined)
+    if data is None:
+        if isinstance(said, str) and said:
+            data = config.parent / said
+        else:
+            is_mosquitto = config == layout.mosquitto_config or os.path.ismount(layout.mosquitto_data)
+            data = layout.mosquitto_data if is_mosquitto else layout.data
+        cleaned[_DATA] = str(data)
     password_file = None
     is_own = config == layout.own_config
     if _PLUGIN_PATH not in cleaned and (is_own or (first_user is not None and not _names_password_file(examined))):
-        password_file = Path(cleaned[_DATA]) / "passwd"
+        password_file = data / "passwd"
         cleaned[_PLUGIN_PATH] = str(password_file)
-    return Settled(cleaned, _examined(config, cleaned), password_file)
+    return Settled(cleaned, _examined(config, cleaned), data, password_file)
+
+
+def _path_of_store(examined: Examined) -> Path | None:
+    """The directory that the options of the store itself name; None where they leave it to ``data_directory``."""
+    for plugin in examined.settings.plugins if examined.settings is not None else ():
+        path = getattr(plugin.config, "path", None)
+        if plugin.plugin == "sqlite_store" and "path" in plugin.options and isinstance(path, Path):
+            return path
+    return None
+
+
+def _named_data(words: Sequence[str]) -> Path | None:
+    """The directory that the command line names."""
+    for index, word in enumerate(words):
+        if word == "--data" and index + 1 < len(words):
+            return Path(words[index + 1])
+        if word.startswith("--data="):
+            return Path(word.removeprefix("--data="))
+    return None
 
 
 def find_config(words: Sequence[str], layout: Layout) -> tuple[Path, list[str]]:

@@ -28,11 +28,11 @@ _CONNACK: Final = 0x20
 def check(environment: Mapping[str, str], layout: Layout) -> str | None:
     """What is wrong with the broker; None where it answers."""
     # The words that the container was started with are those of its first process.
-    config, _ = find_config(_words_of_broker(), layout)
+    config, words = find_config(_words_of_broker(), layout)
     user = None
     with suppress(ContainerError):
         user = first_user_of(environment)
-    settings = settle(config, environment, user, layout).examined.settings
+    settings = settle(config, words, environment, user, layout).examined.settings
     if settings is None:
         return f"{config} cannot be used"
     listeners = [one for one in settings.listeners if one.path is None and one.port]

@@ -49,15 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     parser, subparsers = _parser()
+    before = 0
     if words and words[0].startswith(("-c", "--config")):
         from noctule.cli.plugin_commands import add_plugin_commands
 
         refused = add_plugin_commands(subparsers, words)
         if refused is not None:
             return refused
-    asked = _TOOLS.get(words[0]) if words else None
+        before = 2 if words[0] in ("-c", "--config") else 1
+    asked = _TOOLS.get(words[before]) if len(words) > before else None
     if asked is not None:
-        return asked.main(words[1:])
+        return asked.main(words[before + 1 :])
     parsed = parser.parse_args(words)
     code: int = parsed.run(parsed)
     return code

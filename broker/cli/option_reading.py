@@ -96,7 +96,8 @@ class OptionTable(Generic[T]):
     def read_file(self, path: Path, target: T, required: bool = False) -> None:
         """Apply the options of a defaults file: one a line, its value the rest of the line, ``#`` begins a comment.
 
-        UsageError with file and line for what is wrong in it; without ``required`` a file that is not there is none.
+        UsageError with file and line for what is wrong in it; without ``required`` a file that is not there, or in a
+        folder that we may not enter (HOME is another user's, after ``su`` or ``sudo``), is none.
         """
         try:
             lines = path.read_bytes().decode(errors="surrogateescape").splitlines()
@@ -105,6 +106,8 @@ class OptionTable(Generic[T]):
                 raise UsageError(f'Unable to open file "{path}": No such file or directory') from None
             return
         except OSError as error:
+            if isinstance(error, PermissionError) and not required and not os.access(path.parent, os.X_OK):
+                return
             raise UsageError(f'Unable to open file "{path}": {error.strerror}') from None
         for number, line in enumerate(lines, 1):
             if line.startswith("#") or not line.strip():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from noctule.cli.command_tree import Command, ValueKind, command_of_options, command_of_parser
 from noctule.cli.completion import script
-from noctule.cli.main import whole_command
+from noctule.cli.main import main, whole_command
 from noctule.cli.manual import manual
 
 DEADLINE_S = 20.0
@@ -122,6 +122,15 @@ OFFERS = [
     ("noctule pas", {"passwd"}),
     ("noctule co", {"config", "convert", "completion"}),
     ("noctule config ", {"example", "schema"}),
+    ("noctule store c", {"check"}),
+    ("noctule store check --st", {"--store"}),
+    ("noctule store check --j", set()),
+    ("noctule -c noctule.toml store im", {"import"}),
+    ("noctule bench fan-", {"fan-in", "fan-out"}),
+    ("noctule pub --cafile noc", {"noctule.toml"}),
+    ("noctule sub --capath ", {"data"}),
+    ("noctule ping --round", {"--round-trip"}),
+    ("noctule top --inter", {"--interval"}),
     ("noctule completion ", {"bash", "zsh", "fish"}),
     ("noctule run --car", {"--carrier"}),
     ("noctule run --carrier ", {"reactor", "streams"}),
@@ -151,6 +160,10 @@ def test_fish(command: Command, line: str, expected: set[str], folder: Path) -> 
         ("noctule ru", "noctule run"),
         ("noctule pas", "noctule passwd"),
         ("noctule config sch", "noctule config schema"),
+        ("noctule store chec", "noctule store check"),
+        ("noctule store stats --js", "--json"),
+        ("noctule -c noctule.toml bench fan-i", "bench fan-in"),
+        ("noctule pub --cafile noc", "--cafile noctule.toml"),
         ("noctule run --carrier str", "--carrier streams"),
         ("noctule run --config noc", "--config noctule.toml"),
         ("noctule run --data da", "--data data/"),
@@ -165,6 +178,24 @@ def test_bash_offers_every_option(command: Command, folder: Path) -> None:
     for path, one in command.walk():
         offered = bash(text, " ".join([*path, "-"]), folder)
         assert offered == sorted({name for option in one.options for name in option.names}), path
+
+
+def test_the_commands_of_plugins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are completed where a configuration that names the plugins stands before the command."""
+    (folder / "greeter.py").write_text(
+        "from noctule.api import hookimpl\n\n"
+        "@hookimpl\n"
+        "def add_commands(commands):\n"
+        "    parser = commands.add_parser('greet', help='say hello')\n"
+        "    parser.add_argument('--loudly', action='store_true', help='in capitals')\n",
+        encoding="utf-8",
+    )
+    config = folder / "plugins.toml"
+    config.write_text('allow_anonymous = true\n[plugins.greeter]\nplugin = "greeter.py"\n', encoding="utf-8")
+    assert main(["-c", str(config), "completion", "bash"]) == 0
+    assert bash(capsys.readouterr().out, "noctule greet --l", folder) == ["--loudly"]
+    assert main(["completion", "bash"]) == 0
+    assert "greet" not in capsys.readouterr().out
 
 
 def test_the_command_prints_them() -> None:

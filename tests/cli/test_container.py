@@ -157,6 +157,21 @@ def test_state_where_the_configuration_says(layout: Layout, tmp_path: Path) -> N
     assert prepare([], {DATA: str(tmp_path / "said")}, layout).environment[DATA] == str(tmp_path / "said")
 
 
+def test_state_where_the_store_itself_says(layout: Layout, tmp_path: Path) -> None:
+    """`data_directory` beside it would contradict it."""
+    layout.config.write_text('[plugins.sqlite_store]\npath = "kept"\n', encoding="utf-8")
+    assert DATA not in prepare([], {}, layout).environment
+    assert (tmp_path / "etc" / "kept").is_dir()
+    assert not layout.data.exists()
+
+
+@pytest.mark.parametrize("words", [["--data", "DIRECTORY"], ["--data=DIRECTORY"]])
+def test_state_where_the_command_line_says(words: list[str], layout: Layout, tmp_path: Path) -> None:
+    words = [word.replace("DIRECTORY", str(tmp_path / "said")) for word in words]
+    assert prepare(words, ALICE, layout).words[-len(words) :] == tuple(words)
+    assert (tmp_path / "said").is_dir()
+
+
 def test_a_place_that_cannot_be_made(layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ContainerError, match="chown 1883:1883"):

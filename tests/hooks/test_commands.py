@@ -52,6 +52,11 @@ def test_help_has_them(config: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_our_own_commands_work_beside_them(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-c", config, "check", "-c", config]) == 0
     capsys.readouterr()
+    # One that reads its own command line.
+    assert main(["-c", config, "pub", "--help"]) == 0
+    assert "--repeat-delay" in capsys.readouterr().out
+    assert main([f"--config={config}", "ping", "--help"]) == 0
+    assert "--round-trip" in capsys.readouterr().out
 
 
 def test_a_configuration_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ for inside, outside in said["volumes"].items():
         os.makedirs(place, exist_ok=True)
     mount("--bind", outside, place)
 with open(root + "/etc/hosts", "w") as hosts:  # as an engine does
-    hosts.write("127.0.0.1 localhost\\n::1 localhost\\n")
+    hosts.write(said["hosts"])
 if said["read_only"]:
     mount("-o", "remount,ro,bind", root)
 os.chroot(root)
@@ -72,6 +72,7 @@ class Inside:
         folder: str = "/",
         volumes: Mapping[str, Path] | None = None,
         read_only: bool = False,
+        hosts: str = "127.0.0.1 localhost\n::1 localhost\n",
     ) -> None:
         said = {
             "root": str(root),
@@ -82,6 +83,7 @@ class Inside:
             "folder": folder,
             "volumes": {inside: str(outside) for inside, outside in (volumes or {}).items()},
             "read_only": read_only,
+            "hosts": hosts,
         }
         self._environment = dict(environment)
         self._lines: list[str] = []

@@ -7,6 +7,8 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import pytest
 from noctule.auth.password_hashes import HashKind, make_hash
 from packaging_support.debian_root import certificates, pip_configuration, quick_compiler
 from packaging_support.scratch_root import (
+    DEADLINE_S,
     NO_NAMESPACES,
     Inside,
     has_namespaces,
@@ -25,6 +28,7 @@ from packaging_support.scratch_root import (
     publish_and_receive,
     refused,
 )
+from packaging_support.tutorials import TUTORIALS, Tutorial
 
 ROOT = Path(__file__).parent.parent.parent.parent
 MISSING = lacking("buildah", "debootstrap", "unshare", "nsenter", "mosquitto_pub", "mosquitto_sub")
@@ -122,6 +126,16 @@ def image(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Im
 
 def wait_until_ready(inside: Inside) -> None:
     inside.printed(r"Listening on mqtt://\S+:1883")
+
+
+def wait_until_it_listens(inside: Inside, port: int = 1883) -> None:
+    """Where the log goes elsewhere."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not re.search(
+        rf": \w+:{port:04X} \w+:0000 0A", Path(f"/proc/{inside.process}/net/tcp").read_text(encoding="ascii")
+    ):
+        assert time.monotonic() < deadline, inside.output
+        time.sleep(0.05)
 
 
 def owned(folder: Path, user: int = 1883) -> Path:
@@ -266,6 +280,11 @@ def test_in_place_of_mosquitto(image: Image, tmp_path: Path) -> None:
         assert not refused(inside, "-u", "bob", "-P", "pw")
         done = inside.beside("mosquitto_sub", "-u", "bob", "-P", "pw", "-t", "t", "-C", "1", root=True)
         assert done.returncode == 0, done.stderr
+        # The home of another user, as `su` and `docker exec --user` leave it.
+        done = inside.beside(
+            *("env", "HOME=/root", "mosquitto_pub", "-u", "bob", "-P", "pw", "-t", "t", "-m", "x"), root=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
         assert inside.beside("noctule-health", root=True).returncode == 0
         inside.stop()
     assert [path.name for path in (tmp_path / "mosquitto/data").iterdir()]
@@ -327,6 +346,34 @@ def test_a_volume_that_is_not_ours(image: Image, tmp_path: Path) -> None:
         assert re.search(r"^Uid:\s+1883\s+1883\s+1883", status, re.M)
         assert re.search(r"^Gid:\s+1883\s+1883\s+1883", status, re.M)
         assert re.search(r"^CapEff:\s+0+$", status, re.M)
+        inside.stop()
+
+
+@pytest.fixture(scope="module")
+def paho(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two generations of paho-mqtt, each in a folder."""
+    folders = {}
+    for version in ("1", "2"):
+        folders[version] = tmp_path_factory.mktemp("paho") / version
+        words = ["pip", "install", "-q", "--no-deps", "--target", str(folders[version]), f"paho-mqtt=={version}.*"]
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return folders
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda tutorial: tutorial.name)
+def test_tutorials(image: Image, paho: dict[str, Path], tutorial: Tutorial, tmp_path: Path) -> None:
+    """As they stand, against the container as they start it."""
+    volumes = {}
+    if tutorial.config:
+        volumes = mosquitto_folder(tmp_path, tutorial.config, [(tutorial.user, tutorial.password)])
+    with image.start(tmp_path, *tutorial.command, volumes=volumes) as inside:
+        wait_until_it_listens(inside)
+        done = inside.beside(
+            *("env", f"PYTHONPATH={paho[tutorial.paho]}", "PYTHONDONTWRITEBYTECODE=1"),
+            *(sys.executable, "-W", "ignore::DeprecationWarning", "-c", tutorial.program),
+        )
+        assert (done.returncode, done.stderr, done.stdout.splitlines()) == (0, "", tutorial.printed), inside.output
         inside.stop()
 
 
