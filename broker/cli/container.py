@@ -37,6 +37,9 @@ _PASSWORD: Final = "NOCTULE_PASSWORD"  # noqa: S105
 _PASSWORD_FILE: Final = "NOCTULE_PASSWORD_FILE"  # noqa: S105
 _DATA: Final = "NOCTULE__DATA_DIRECTORY"
 _PLUGIN_PATH: Final = "NOCTULE__PLUGINS__PASSWORD_FILE__PATH"
+_HTTP_USER: Final = "NOCTULE__HTTP__USER"
+_HTTP_PASSWORD: Final = "NOCTULE__HTTP__PASSWORD"  # noqa: S105
+_HTTP_PASSWORD_FILE: Final = "NOCTULE__HTTP__PASSWORD_FILE"  # noqa: S105
 
 #: Compose files and tutorials start Mosquitto's program by name in Mosquitto's image.
 _MOSQUITTO: Final = "mosquitto"
@@ -89,6 +92,9 @@ class Settled:
     #: The password file that is ours to fill; None where the configuration decides who gets in.
     password_file: Path | None
 
+    #: The file with the password of the HTTP port, where that is ours to make.
+    http_password_file: Path | None
+
 
 def prepare(words: Sequence[str], environment: Mapping[str, str], layout: Layout) -> Start:
     """What to run for this command line, after all that it needs has been made. ContainerError where that failed."""
@@ -100,10 +106,14 @@ def prepare(words: Sequence[str], environment: Mapping[str, str], layout: Layout
     first_user = first_user_of(environment)
     settled = settle(config, rest, environment, first_user, layout)
     _make_data_directory(settled.data, settled.examined, layout)
+    password = None
     if first_user is not None:
+        password = first_user.password
         _make_first_user(settled.password_file or _configured_password_file(settled.examined), first_user)
     elif settled.password_file is not None and not settled.password_file.exists():
-        _generate_user(settled.password_file)
+        password = _generate_user(settled.password_file)
+    if settled.http_password_file is not None:
+        _keep_http_password(settled.http_password_file, password)
     return Start((sys.executable, "-m", "noctule", "run", "-c", str(config), *rest), settled.environment)
 
 
@@ -128,7 +138,13 @@ def settle(
     if _PLUGIN_PATH not in cleaned and (is_own or (first_user is not None and not _names_password_file(examined))):
         password_file = data / "passwd"
         cleaned[_PLUGIN_PATH] = str(password_file)
-    return Settled(cleaned, _examined(config, cleaned), data, password_file)
+    http_password_file = None
+    # Its password cannot be kept as a hash, so a file of its own has it; another configuration says its own.
+    if is_own and "http" in examined.document.values and not {_HTTP_PASSWORD, _HTTP_PASSWORD_FILE} & cleaned.keys():
+        http_password_file = data / "http-password"
+        cleaned[_HTTP_PASSWORD_FILE] = str(http_password_file)
+        cleaned.setdefault(_HTTP_USER, GENERATED_USER if first_user is None else first_user.name)
+    return Settled(cleaned, _examined(config, cleaned), data, password_file, http_password_file)
 
 
 def _path_of_store(examined: Examined) -> Path | None:
@@ -271,8 +287,8 @@ def _make_first_user(path: Path | None, user: FirstUser) -> None:
         raise ContainerError(f"the user of {_USER_NAME} cannot be made: {error}") from None
 
 
-def _generate_user(path: Path) -> None:
-    """Make a user with a password of our own, and tell it: once, since only its hash is kept."""
+def _generate_user(path: Path) -> bytes:
+    """Make a user with a password of our own, and tell it: once, since only its hash is kept. The password."""
     password = secrets.token_urlsafe(_GENERATED_BYTES)
     try:
         create_password_file(path, GENERATED_USER, make_hash(password.encode(), HashKind.ARGON2ID))
@@ -287,6 +303,25 @@ def _generate_user(path: Path) -> None:
         file=sys.stderr,
         flush=True,
     )
+    return password.encode()
+
+
+def _keep_http_password(path: Path, password: bytes | None) -> None:
+    """Have the file say this password; None: what it says, or a new one, which is told once, where it says nothing."""
+    try:
+        if password is None:
+            if path.exists():
+                return
+            password = secrets.token_urlsafe(_GENERATED_BYTES).encode()
+            print(f"noctule: password of the HTTP port: {password.decode()}", file=sys.stderr, flush=True)
+        if not path.exists() or path.read_bytes() != password:
+            new = path.with_name(f"{path.name}.new")
+            new.unlink(missing_ok=True)
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(password)
+            new.replace(path)
+    except OSError as error:
+        raise ContainerError(f"the password of the HTTP port cannot be kept: {path}: {error.strerror}") from None
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -22,6 +22,8 @@ from noctule.protocol.connect import decode_connect
 
 DATA = "NOCTULE__DATA_DIRECTORY"
 PLUGIN_PATH = "NOCTULE__PLUGINS__PASSWORD_FILE__PATH"
+HTTP_USER = "NOCTULE__HTTP__USER"
+HTTP_PASSWORD_FILE = "NOCTULE__HTTP__PASSWORD_FILE"
 ALICE = {"NOCTULE_USERNAME": "alice", "NOCTULE_PASSWORD": "pw"}
 
 
@@ -121,6 +123,49 @@ def test_a_first_user(layout: Layout, capsys: pytest.CaptureFixture[str]) -> Non
     prepare([], {**ALICE, "NOCTULE_PASSWORD": "new"}, layout)
     assert read_passwords(Path(start.environment[PLUGIN_PATH])).entries["alice"].hash.matches(b"new")
     assert capsys.readouterr().err == ""
+
+
+def with_http(layout: Layout) -> Layout:
+    with layout.own_config.open("a", encoding="utf-8") as file:
+        file.write('[http]\naddress = "*"\n')
+    return layout
+
+
+def test_the_http_port_has_the_password_that_is_told(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = prepare([], {}, with_http(layout)).environment
+    password = capsys.readouterr().err.split("password   ")[1].split()[0]
+    assert environment[HTTP_USER] == "noctule"
+    file = Path(environment[HTTP_PASSWORD_FILE])
+    assert file.parent == layout.data
+    assert file.read_text(encoding="utf-8") == password
+    assert file.stat().st_mode & 0o777 == 0o600
+    # The next start, and one after the file has gone: the user's password is not known then.
+    prepare([], {}, layout)
+    assert capsys.readouterr().err == ""
+    file.unlink()
+    prepare([], {}, layout)
+    told = capsys.readouterr().err
+    assert told == f"noctule: password of the HTTP port: {file.read_text(encoding='utf-8')}\n"
+    assert password not in told
+
+
+def test_the_http_port_has_the_password_of_the_first_user(layout: Layout) -> None:
+    environment = prepare([], ALICE, with_http(layout)).environment
+    assert environment[HTTP_USER] == "alice"
+    file = Path(environment[HTTP_PASSWORD_FILE])
+    assert file.read_bytes() == b"pw"
+    prepare([], {**ALICE, "NOCTULE_PASSWORD": "longer"}, layout)
+    assert file.read_bytes() == b"longer"
+    prepare([], {**ALICE, "NOCTULE_PASSWORD": "new"}, layout)
+    assert file.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("variable", ["NOCTULE__HTTP__PASSWORD", "NOCTULE__HTTP__PASSWORD_FILE"])
+def test_a_password_of_the_http_port_that_is_said(variable: str, layout: Layout) -> None:
+    environment = prepare([], {**ALICE, variable: "/said"}, with_http(layout)).environment
+    assert environment[variable] == "/said"
+    assert {HTTP_USER, HTTP_PASSWORD_FILE} & environment.keys() <= {variable}
+    assert not (layout.data / "http-password").exists()
 
 
 def test_mosquittos_folders(layout: Layout) -> None:

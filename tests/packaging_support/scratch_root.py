@@ -135,8 +135,12 @@ class Inside:
     @property
     def process(self) -> int:
         """The number, seen from here, of the process that is 1 in there."""
-        children = Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children").read_text(encoding="ascii")
-        return int(children.split()[0])
+        children = Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
+        deadline = time.monotonic() + DEADLINE_S
+        while not (found := children.read_text(encoding="ascii").split()) and self.unshare.poll() is None:
+            assert time.monotonic() < deadline, "unshare starts nothing"
+            time.sleep(0.01)
+        return int(found[0])
 
     def printed(self, pattern: str, *, times: int = 1) -> re.Match[str]:
         """Wait for a line that matches, earlier ones included."""
