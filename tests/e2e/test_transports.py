@@ -116,8 +116,11 @@ class Peer:
 
 
 def test_paho_over_every_transport(transports: Transports, topic: str) -> None:
-    """Who subscribes by one gets what is published by each."""
-    sizes = (1, 126, 70_000, 500_000)
+    """Who subscribes by one gets what is published by each, each QoS in order.
+
+    A client hands out a message of QoS 2 when it is released: one of another QoS that comes meanwhile is earlier.
+    """
+    sizes = (1, 126, 70_000)  # of each QoS
     for way in WAYS:
         with paho(transports, way) as subscriber:
             subscriber.subscribe(f"{topic}/{way}")
@@ -127,8 +130,11 @@ def test_paho_over_every_transport(transports: Transports, topic: str) -> None:
                     for qos in range(3):
                         info = publisher.client.publish(f"{topic}/{way}", other.encode() * sizes[qos], qos)
                         info.wait_for_publish(DEADLINE)
-            expected = [other.encode() * sizes[qos] for other in WAYS for qos in range(3)]
-            assert subscriber.receive(len(expected)) == expected
+            received = subscriber.receive(len(WAYS) * 3)
+            for qos in range(3):
+                expected = [other.encode() * sizes[qos] for other in WAYS]
+                assert [payload for payload in received if len(payload) in map(len, expected)] == expected
+            assert len(received) == len(WAYS) * 3
 
 
 # paho leaves a socket behind where the handshake fails.
