@@ -21,7 +21,8 @@ from noctule.protocol import (
 )
 
 V5 = ProtocolVersion.V5
-PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT = 3, 4, 5, 6, 7, 9, 11, 14
+PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 3, 4, 5, 6, 7, 9, 11, 13, 14
+PINGREQ = b"\xc0\x00"
 
 #: Seconds until what should happen soon has not happened.
 DEADLINE_S = 20.0
@@ -39,11 +40,13 @@ class Peer:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._scanner = FrameScanner()
+        self._sending = trio.Lock()
 
     async def send(self, *packets: bytes) -> None:
         """Send packets. Gone where there is nobody."""
         try:
-            await self._stream.send_all(b"".join(packets))
+            async with self._sending:
+                await self._stream.send_all(b"".join(packets))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise Gone from None
 
@@ -71,6 +74,9 @@ class Client:
 
         #: What was wrong, for the test to look at.
         self.faults: list[str] = []
+        self._peer: Peer | None = None
+        self._handled = 0
+        self._answered: trio.Event | None = None
 
     async def run(self, port: int) -> None:
         """Connect and serve until the connection is gone."""
@@ -84,6 +90,17 @@ class Client:
             except Gone:
                 return
 
+    async def fall_silent(self) -> None:
+        """Return when everything has come that the broker has for this client, which is connected: when nothing does
+        between two answers to PINGREQ. What it acknowledges may make room for more."""
+        assert self._peer is not None
+        before = -1
+        while self._handled != before:
+            before = self._handled
+            self._answered = trio.Event()
+            await self._peer.send(PINGREQ)
+            await self._answered.wait()
+
     async def _serve(self, peer: Peer) -> None:
         connect = Connect(V5, self.client_id, clean_start=False, session_expiry_interval_s=self._expiry_s)
         await peer.send(encode_connect(connect))
@@ -95,11 +112,16 @@ class Client:
         if self._has_been_accepted and not connack.session_present and self._expiry_s:
             self.faults.append(f"{self.client_id}: its session is gone")
         self._has_been_accepted = True
+        self._peer = peer
         await self.connected(peer)
         while True:
             for first, body in more:
                 if first >> 4 == DISCONNECT:
                     raise Gone
+                if first >> 4 == PINGRESP and self._answered is not None:
+                    self._answered.set()
+                    continue
+                self._handled += 1
                 await self.packet(peer, first, body)
             await self.settled(peer)
             more = await peer.receive()

@@ -117,8 +117,9 @@ class Load:
                     for client in self.everybody:
                         nursery.start_soon(client.run, broker.port)
                     await self._until_all_is_there(scope)
-                    nursery.start_soon(self.check_changing, broker.port)
-                    await trio.sleep(0.3)  # what comes too much has its time
+                    await self.check_changing(broker.port)
+                    for receiver in (self.steady, self.slow, self.seldom, *self.members):
+                        await receiver.fall_silent()
                     nursery.cancel_scope.cancel()
             self.check_retained(await retained_messages(broker.port))
             broker.stop()
@@ -144,7 +145,7 @@ class Load:
     async def check_changing(self, port: int) -> None:
         """Its subscriptions are those that were acknowledged."""
         await publish_each(port, [(b"s/%d" % topic, b"probe %d" % topic) for topic in range(Changing.TOPICS)])
-        await trio.sleep(0.2)
+        await self.changing.fall_silent()
         for topic, is_subscribed in self.changing.is_subscribed.items():
             if is_subscribed is not None:
                 assert self.changing.received[b"probe %d" % topic] == is_subscribed, f"s/{topic}"
