@@ -114,7 +114,7 @@ async def test_attempts_come_later_and_later(monkeypatch: pytest.MonkeyPatch) ->
     async with trio.open_nursery() as nursery:
         servers = Servers(monkeypatch, nursery, answering(CONNACK), None, None, answering(BUSY), staying)
         async with connect("h", reconnect=Reconnect(1, 60)) as client:
-            await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
             assert not client.is_connected
             await client.wait_connected()
             assert client.is_connected
@@ -198,12 +198,12 @@ async def test_a_message_waits_for_the_next_connection_as_long_as_it_may(monkeyp
     async with trio.open_nursery() as nursery:
         Servers(monkeypatch, nursery, answering(CONNACK), None, second)
         async with connect("h", timeout_s=20) as client:
-            await trio.sleep(0.1)
+            await trio.testing.wait_all_tasks_blocked()
             assert await client.publish("t", b"x", 1) == 0
         assert received == [b"\x32\x07\x00\x01t\x00\x01\x00x"]  # it had not been sent: no DUP
         Servers(monkeypatch, nursery, answering(CONNACK))
         async with connect("h", timeout_s=5) as client:
-            await trio.sleep(0.1)
+            await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(NoAnswerError, match="connection is lost"):
                 await client.publish("t", b"x", 1)
 
@@ -236,7 +236,8 @@ async def test_subscriptions_are_made_again_where_the_session_was_lost(monkeypat
         await client.unsubscribe("c")
         network.cut_after(TO_SERVER, 0)
         await client.publish("lost", b"")
-        await trio.sleep(5)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.wait_connected()
         assert (network.cuts, client.is_connected, client.connack.session_present) == (1, True, False)
         async with connect("mqtt://past") as other:
             for topic in ("c", "a", "b", "own/x"):
@@ -324,8 +325,8 @@ async def test_a_message_of_the_old_session_is_not_acknowledged_in_the_new_one(m
     async with trio.open_nursery() as nursery:
         Servers(monkeypatch, nursery, first, second)
         async with connect("h") as client:
-            await trio.sleep(5)
-            assert client.is_connected
+            await trio.testing.wait_all_tasks_blocked()
+            await client.wait_connected()
             assert (await client.receive()).qos == 2
         assert late[0][0] == 0xE0  # DISCONNECT, and no PUBREC before it
 
@@ -341,11 +342,11 @@ async def test_a_slow_consumer_loses_nothing_by_a_reconnection(monkeypatch: pyte
         async with connect("mqtt://past") as other:
             for qos in (1, 2, 1, 2):
                 await other.publish("t", b"%d" % qos, qos)
-        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked()
         network.cut_after(TO_SERVER, 0)
         with trio.move_on_after(5):
             await client.publish("lost", b"", 1)
-        await trio.sleep(5)
+        await client.wait_connected()
         assert network.cuts == 1
         payloads = [(await client.receive()).payload for _ in range(4)]
         async with connect("mqtt://past") as other:
