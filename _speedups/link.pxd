@@ -79,6 +79,7 @@ cdef class Link(Outlet):
     cdef bint _cannot_be_retained(self, PublishFields *fields, Message message) except -1
     cdef bint _may_hold_more(self, Fault *fault) noexcept
     cdef int _cannot_keep(self, PublishFields *fields) except -1
+    cdef Message _mounted(self, Message message, Fault *fault)
     cdef int _dropped(self, PublishFields *fields, int reason_code) except -1
     cdef int _resolve_alias(self, PublishFields *fields, Fault *fault) except -1
     cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1

@@ -100,6 +100,8 @@ class Link(Outlet):
         alias_max: int = 0,
     ) -> None:
         """CONNECT is accepted: packets of ``version`` are read from now on, in the name of ``session``."""
+    def mount_at(self, prefix: bytes) -> None:
+        """Before ``open``: put this before every topic that the peer publishes to, and take it off what it gets."""
     def restrict(self, packet_max_in: int, qos_max: int) -> None:
         """What the peer may send from now on: the largest packet in bytes, and the highest QoS."""
     def write(self, packet: bytes) -> None:

@@ -45,7 +45,9 @@ cdef enum:
     RECEIVE_MAXIMUM_EXCEEDED = 0x93
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
+    TOPIC_NAME_INVALID = 0x90
     QOS_NOT_SUPPORTED = 0x9B
+    TOPIC_BYTES_MAX = 65_535
     NOT_AUTHORIZED = 0x87
     IMPLEMENTATION_SPECIFIC_ERROR = 0x83
     QUOTA_EXCEEDED = 0x97
@@ -174,7 +176,7 @@ cdef class Link(Outlet):
         self._takes_dup = version == 3
         self.packet_max = packet_max
         self.allow_aliases(alias_max)
-        self.takes_as_is = packet_max == NO_PACKET_MAX and self.alias_count == 0
+        self.takes_as_is = packet_max == NO_PACKET_MAX and self.alias_count == 0 and self.mount is None
         self.state = LINK_OPEN
         self.session = session
         self.keep_alive_s = keep_alive_s
@@ -187,6 +189,10 @@ cdef class Link(Outlet):
             self.plane.deadlines.forget(self)
         session.attach_to(self, receive_maximum)
         return 0
+
+    def mount_at(self, bytes prefix not None):
+        """Before ``open``: put this before every topic that the peer publishes to, and take it off what it gets."""
+        self.mount = prefix or None
 
     def restrict(self, uint32_t packet_max_in, uint8_t qos_max):
         """What the peer may send from now on: the largest packet in bytes, and the highest QoS."""
@@ -594,7 +600,7 @@ cdef class Link(Outlet):
             self._flush_run(run)
             if not self._resolve_alias(&fields, &fault):
                 return self._refuse(&fault)
-        if self.plane.message_received is not None:
+        if self.plane.message_received is not None or self.mount is not None:
             return self._publish_changed(&fields)
         if self._route is None or not is_current(self.router, self._route, fields.parts.topic, fields.parts.topic_size):
             self._flush_run(run)
@@ -678,7 +684,7 @@ cdef class Link(Outlet):
         return self._refuse(&fault)
 
     cdef int _publish_changed(self, PublishFields *fields) except -1:
-        """A PUBLISH that is shown to ``Plane.message_received`` first; access is checked on what comes back."""
+        """A PUBLISH that is mounted or shown to ``Plane.message_received`` first; access is checked on what comes of it."""
         cdef Fault fault
         cdef Message message
         cdef Route route
@@ -693,15 +699,20 @@ cdef class Link(Outlet):
         self._changed = None
         if message is None:
             message = message_of(fields, self.plane.now)
-            self.plane.is_deciding = True
-            try:
-                answer = self.plane.message_received(self, message)
-            finally:
-                self.plane.is_deciding = False
-            if not isinstance(answer, Message):
-                self.plane.counters.publish_bytes_received += fields.parts.payload_size
-                return self._dropped(fields, <int>answer)
-            message = <Message>answer
+            if self.mount is not None:
+                message = self._mounted(message, &fault)
+                if message is None:
+                    return self._refuse(&fault)
+            if self.plane.message_received is not None:
+                self.plane.is_deciding = True
+                try:
+                    answer = self.plane.message_received(self, message)
+                finally:
+                    self.plane.is_deciding = False
+                if not isinstance(answer, Message):
+                    self.plane.counters.publish_bytes_received += fields.parts.payload_size
+                    return self._dropped(fields, <int>answer)
+                message = <Message>answer
         rights = self._rights_at(message.data, message.topic_size)
         if rights == RIGHTS_UNKNOWN:
             self._changed = message
@@ -712,6 +723,17 @@ cdef class Link(Outlet):
         self.plane.counters.publish_bytes_received += fields.parts.payload_size
         route = self.router.route_of(message.data, message.topic_size)
         return self._accept(fields, message, route)
+
+    cdef Message _mounted(self, Message message, Fault *fault):
+        """The message below the mount point; None and the fault where that is no topic."""
+        cdef bytes topic = self.mount + message.topic
+        if PyBytes_GET_SIZE(topic) > TOPIC_BYTES_MAX:
+            _fault(fault, TOPIC_NAME_INVALID, b"a topic name that is too long below the mount point", b"MQTT-4.7.3-3")
+            return None
+        if check_topic_name(<const unsigned char *>PyBytes_AS_STRING(topic), <uint16_t>PyBytes_GET_SIZE(topic),
+                            self.plane.levels_max, fault) < 0:
+            return None
+        return Message(topic, message.payload, message.qos, message.retain, message.properties, self.plane.now)
 
     cdef int _dropped(self, PublishFields *fields, int reason_code) except -1:
         """A plugin has taken the message out: it goes nowhere, and is acknowledged with what the plugin says."""

@@ -83,6 +83,7 @@ cdef struct AliasSlot:
 cdef class Outlet(Timed):
     cdef AliasSlot *aliases             # [alias - 1]; NULL where the peer takes none
     cdef uint16_t alias_count
+    cdef bytes mount                    # what every topic of the peer's begins with, unseen by it; None: nothing
     cdef Plane plane
     cdef WriteBuffer out
     cdef uint32_t packet_max            # of the peer: its Maximum Packet Size

@@ -6,7 +6,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from noctule._speedups.buffers cimport pending
 from noctule._speedups.codec cimport (
@@ -120,12 +120,19 @@ cdef int _by_order(const void *left, const void *right) noexcept nogil:
 
 cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retain, bint dup, uint16_t packet_id,
                   uint32_t expiry_s, const unsigned char *extra, uint32_t extra_size) except -1:
-    """Append a PUBLISH to an outlet; 1, or 0 where it is above the peer's Maximum Packet Size."""
+    """Append a PUBLISH to an outlet; 1, or 0 where it is above the peer's Maximum Packet Size, or not below its mount
+    point."""
     cdef Parts parts = message_parts[0]
     cdef Layout layout = <Layout>outlet.layout
     cdef uint16_t alias = 0
     cdef bint is_known = False
     cdef size_t size
+    if outlet.mount is not None:
+        size = PyBytes_GET_SIZE(outlet.mount)
+        if parts.topic_size <= size or memcmp(parts.topic, PyBytes_AS_STRING(outlet.mount), size) != 0:
+            return 0            # it has no name there
+        parts.topic += size
+        parts.topic_size -= <uint16_t>size
     # Not at QoS 2: MQTT.js forgets what the alias stands for until it has the PUBREL, and hands out an empty topic.
     if outlet.alias_count and qos < 2 and publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE) <= outlet.packet_max:
         # The memory first: an alias that has been given must reach the peer.
@@ -645,7 +652,8 @@ cdef class Session(Subscriber):
             if self.plane.message_delivered is not None:
                 self.plane.tell(self.plane.message_delivered, self, message)
         elif self.plane.message_dropped is not None:
-            self.plane.tell_dropped(self, message, "too large for the client")
+            self.plane.tell_dropped(self, message, "too large for the client" if self.outlet.mount is None else
+                                    "too large for the client, or not below its mount point")
         return 0
 
     cdef int _write(self, Message message, uint8_t qos, uint8_t flags, PyObject *via, uint16_t packet_id,

@@ -84,6 +84,9 @@ HANDSHAKES_MAX: Final = 1_000
 #: The part of them that one address may have.
 HANDSHAKES_SHARE: Final = 4
 
+#: Longest mount point: it is part of every topic of its listener's clients.
+MOUNT_POINT_MAX_BYTES: Final = 1_000
+
 #: Largest HTTP request that asks for WebSocket. Browsers send up to some kilobytes of cookies.
 HTTP_HEADER_MAX_BYTES: Final = 16_384
 

@@ -307,7 +307,12 @@ class ListenerSettings:
         ),
     ] = None
     mount_point: Annotated[
-        str, Option("Put before every topic of the clients here, and unseen by them.", later="mount points")
+        str,
+        Option(
+            "Put before every topic of the clients here, and unseen by them: what they publish, their Wills, what they "
+            "subscribe to. Rules of access and logs have the whole topic. It ends with '/'.",
+            example='"plant/a/"',
+        ),
     ] = ""
     durability: Annotated[
         Durability | None,
@@ -333,6 +338,16 @@ class ListenerSettings:
     def __post_init__(self) -> None:
         if not self.hosts and self.path is None and not self.systemd_socket:
             raise ValueError('"address" names nothing to listen on')
+        if self.mount_point and (
+            not self.mount_point.endswith("/")
+            or self.mount_point.startswith("$")
+            or any(character in self.mount_point for character in "+#\0")
+            or len(self.mount_point.encode()) > limits.MOUNT_POINT_MAX_BYTES
+        ):
+            raise ValueError(
+                '"mount_point": expected the beginning of topics that ends with "/", without wildcards, and no "$" in '
+                "front"
+            )
         if self.path is not None and self.systemd_socket:
             raise ValueError('"path" and "systemd_socket" are two places to listen on: one of them')
         if self.tls is not None and self.tls.user_name_from is not None and self.proxy.user_name_from_certificate:

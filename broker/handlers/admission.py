@@ -107,6 +107,7 @@ def admit(
         return
     keep_alive_s = _keep_alive_of(state, packet)
     qos_max = origin.listener.limits.max_qos
+    mount_point = origin.listener.mount_point
     packet_max_bytes = origin.listener.limits.packet_max_bytes or state.settings.limits.packet_max_bytes
     connack = Connack(
         maximum_qos=qos_max,  # [MQTT-3.2.2-9]
@@ -151,11 +152,13 @@ def admit(
         _end_at(means, client_id, identity.expires_at),
         identity.is_unproven,
         qos_max,
+        mount_point,
     )
     if present:  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         connack = dataclasses.replace(connack, session_present=True)
     if journal is not None and journal.count != before:
         link.wait_for_journal()
+    link.mount_at(mount_point.encode())
     link.write(encode_connack(connack, packet.version))  # [MQTT-3.2.0-1] before anything that is delivered
     link.open(session, packet.version, keep_alive_s, packet.receive_maximum, largest, packet.topic_alias_maximum)
     link.restrict(packet_max_bytes, qos_max)

@@ -1,5 +1,7 @@
 """CONNECT: what can be judged by the packet alone, and how one that is broken is answered."""
 
+from dataclasses import replace
+
 from noctule._speedups.link import Link
 from noctule.handlers.admission import keep_alive_allowed, origin_of, refuse
 from noctule.handlers.auth import begin_authentication
@@ -25,7 +27,8 @@ def handle_connect(means: Means, link: Link, body: bytes) -> None:
     if state.is_stopping:
         refuse_it(ReasonCode.SERVER_UNAVAILABLE, "the broker is stopping")
         return
-    limits = origin_of(link, state).listener.limits
+    listener = origin_of(link, state).listener
+    limits = listener.limits
     if limits.packet_max_bytes is not None and packet_size(len(body)) > limits.packet_max_bytes:
         refuse_it(ReasonCode.PACKET_TOO_LARGE, "a CONNECT that is larger than a packet may be on its listener")
         return
@@ -34,7 +37,10 @@ def handle_connect(means: Means, link: Link, body: bytes) -> None:
         return
     capabilities = CAPABILITIES[packet.version]
     if packet.will is not None:
-        check_topic_name(packet.will.topic, state.settings.limits.topic_levels_max)
+        check_topic_name(packet.will.topic)
+        will = replace(packet.will, topic=listener.mount_point + packet.will.topic)
+        check_topic_name(will.topic, state.settings.limits.topic_levels_max)
+        packet = replace(packet, will=will)
     # Below version 5 a session that is to be kept needs a name that the client knows.
     if not packet.client_id and (
         not capabilities.empty_client_id_allowed

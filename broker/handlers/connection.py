@@ -50,6 +50,9 @@ class Connection:
     #: The highest QoS that its subscriptions get, by the limits of its listener.
     qos_max: int = 2
 
+    #: What every topic of the client's begins with, unseen by it.
+    mount_point: str = ""
+
 
 def escaped(text: str) -> str:
     """Text that a client chose, as it may stand in the log: printable ASCII, the rest as escapes."""

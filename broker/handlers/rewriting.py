@@ -5,12 +5,21 @@ from noctule.handlers import revoking
 from noctule.handlers.means import Means
 from noctule.hooks.answers import Subscription
 from noctule.protocol.constants import VARIABLE_BYTE_INTEGER_MAXIMUM
-from noctule.protocol.filters import split_filter
+from noctule.protocol.filters import SubscriptionFilter, check_topic_filter, split_filter
 
 
 def filter_text(subscription: Subscription) -> str:
     """The filter as a client writes it, ``$share/...`` included."""
     return revoking.filter_text(subscription.topic_filter, subscription.share_name)
+
+
+def mounted(text: str, mount_point: str, levels_max: int | None = None) -> SubscriptionFilter:
+    """The filter that a client has written, taken apart, below its mount point. PacketError where it cannot be one."""
+    share_name, topic_filter = split_filter(text, None if mount_point else levels_max)
+    if mount_point:
+        topic_filter = mount_point + topic_filter
+        check_topic_filter(topic_filter, levels_max)
+    return SubscriptionFilter(share_name, topic_filter)
 
 
 def check_subscription(means: Means, subscription: Subscription) -> None:

@@ -10,10 +10,10 @@ from noctule.handlers.access import AskedAccess, SessionAccess
 from noctule.handlers.access_questions import authorized
 from noctule.handlers.connection import Connection, check_can_keep, reason_string
 from noctule.handlers.means import Means
-from noctule.handlers.rewriting import check_subscription, filter_text, rewritten
+from noctule.handlers.rewriting import check_subscription, filter_text, mounted, rewritten
 from noctule.hooks.answers import Allow, Deny, Subscription, Verdict
 from noctule.protocol.errors import PacketError
-from noctule.protocol.filters import check_topic_filter, split_filter
+from noctule.protocol.filters import check_topic_filter
 from noctule.protocol.reason_codes import ReasonCode
 from noctule.protocol.suback import Suback, encode_suback
 from noctule.protocol.subscribe import SubscriptionRequest, decode_subscribe
@@ -30,7 +30,8 @@ def handle_subscribe(means: Means, link: Link, session: Session, first: int, bod
     if CAPABILITIES[connection.version].bad_filter_ends_connection:  # [MQTT-4.7.1-2] of 3.1.1, before any takes effect
         for entry in packet.entries:
             check_topic_filter(entry.filter)  # $share is a level like another there
-    entries = tuple(_entry(means, entry, packet.subscription_identifier) for entry in packet.entries)
+    identifier, mount_point = packet.subscription_identifier, connection.mount_point
+    entries = tuple(_entry(means, entry, identifier, mount_point) for entry in packet.entries)
     if not means.hooks.rewrite_subscription and not isinstance(session.access, AskedAccess):
         _answer(means, link, packet.packet_id, entries)
         return
@@ -55,13 +56,13 @@ class _Entry:
     verdict: Verdict | None = None
 
 
-def _entry(means: Means, request: SubscriptionRequest, identifier: int | None) -> _Entry:
+def _entry(means: Means, request: SubscriptionRequest, identifier: int | None, mount_point: str) -> _Entry:
     """The entry as it was sent, refused where its filter cannot be one."""
     share_name: str | None = None
     topic_filter = request.filter
     refusal = None
     try:
-        share_name, topic_filter = split_filter(request.filter, means.state.settings.limits.topic_levels_max)
+        share_name, topic_filter = mounted(request.filter, mount_point, means.state.settings.limits.topic_levels_max)
     except PacketError as error:
         refusal = error
     return _Entry(

@@ -6,7 +6,7 @@ from noctule.core.clients import Client
 from noctule.handlers.access import AskedAccess
 from noctule.handlers.connection import Connection, check_can_keep, reason_string
 from noctule.handlers.means import Means
-from noctule.handlers.rewriting import filter_text, rewritten
+from noctule.handlers.rewriting import filter_text, mounted, rewritten
 from noctule.hooks.answers import Subscription
 from noctule.protocol.errors import PacketError
 from noctule.protocol.filters import check_topic_filter, split_filter
@@ -28,15 +28,27 @@ def handle_unsubscribe(means: Means, link: Link, session: Session, first: int, b
             check_topic_filter(text)
     if not CAPABILITIES[connection.version].has_properties:
         check_can_keep(means.state, session)  # UNSUBACK could not say that it was refused
+    filters = packet.filters
+    if connection.mount_point:
+        filters = tuple(_mounted(text, connection.mount_point) for text in filters)
     if not means.hooks.rewrite_subscription:
-        _answer(means, link, packet.packet_id, packet.filters)
+        _answer(means, link, packet.packet_id, filters)
         return
     means.decisions.ask(
         link,
         "rewrite_subscription",
-        lambda: _rewritten(means, session.client, packet.filters),
-        lambda filters: _answer(means, link, packet.packet_id, packet.filters if filters is None else filters),
+        lambda: _rewritten(means, session.client, filters),
+        lambda found: _answer(means, link, packet.packet_id, filters if found is None else found),
     )
+
+
+def _mounted(text: str, mount_point: str) -> str:
+    """The filter below the mount point; as it is where it cannot be one, and the answer says so."""
+    try:
+        share_name, topic_filter = mounted(text, mount_point)
+    except PacketError:
+        return text
+    return filter_text(Subscription(topic_filter, share_name))
 
 
 async def _rewritten(means: Means, client: Client, filters: tuple[str, ...]) -> tuple[str, ...]:

@@ -145,7 +145,6 @@ def test_convert_what_cannot_be(tmp_path: Path, capsys: Output) -> None:
     lines = printed.err.splitlines()
     assert lines[0].startswith(f"{path}:6: not converted: connection: bridges are not available in this version yet")
     assert lines[1].startswith(f"{path}:7: not converted: bad: unknown directive")
-    assert lines[2].startswith(f"{path}:5: not yet: mount_point: mount points")
     assert lines[-1] == "noctule: 2 lines could not be converted"
 
 

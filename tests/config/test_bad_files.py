@@ -122,8 +122,14 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "not here yet": (
         "share_strategy = 'sticky'\n[[listeners]]\nmount_point = 'a/'\nauthentication = ['a']",
         [
-            "3: error: listeners[0].mount_point: mount points: not available in this version yet",
             "4: error: listeners[0].authentication: authentication by listener: not available in this version yet",
+        ],
+    ),
+    "mount point without an end": (
+        "[[listeners]]\nmount_point = 'a'",
+        [
+            '1: error: listeners[0]: "mount_point": expected the beginning of topics that ends with "/", without '
+            'wildcards, and no "$" in front'
         ],
     ),
     "halves of a pair": (
