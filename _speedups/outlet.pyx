@@ -100,6 +100,7 @@ cdef class Plane:
 
     def close(self):
         """Forget what waits for a time or to be sent. Sessions and links refer to the plane: without this it stays."""
+        self.shortcut = None
         self.deadlines.clear()
         self._held_back.clear()
         self._stalled.clear()

@@ -2,6 +2,7 @@
 
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
 
 from noctule._speedups.link cimport Link
 from noctule._speedups.outlet cimport Plane
@@ -16,6 +17,7 @@ cdef class SocketLink(Link):
     cdef bytes _wire                # with a filter: what goes over the wire and has not gone yet, or None
     cdef Py_ssize_t _wire_at        # how much of it has gone
     cdef public object on_release   # called once, when the socket is closed
+    cdef uint32_t _received_as      # which reception of the reactor's its last was
     cdef bint _may_read(self) noexcept
     cdef int _receive(self) except -1
     cdef int _send_pending(self) except -1
@@ -55,6 +57,9 @@ cdef class Reactor:
     cdef void *_events
     cdef list _more                     # links with whole packets that wait for another go
     cdef list _closed               # links that an event of this turn may still name
+    cdef uint32_t _received         # how often links have received
+    cdef uint32_t _strangers        # how often in a row it was a little from a stranger
+    cdef readonly uint64_t rests    # how often a round has waited for others to come together
     cdef object _log_error
     cdef readonly Py_ssize_t link_count
     cdef bint _in_turn

@@ -49,6 +49,9 @@ class Reactor:
     plane: Plane
     link_count: int
     yield_soon: bool
+
+    #: How often a round has waited a moment, for events that come one by one to come together.
+    rests: int
     def __init__(self, plane: Plane, log_error: Callable[[SocketLink | None], object]) -> None: ...
     def fileno(self) -> int:
         """The epoll set's descriptor: readable when a turn has work."""

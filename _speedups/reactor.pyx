@@ -41,6 +41,10 @@ cdef extern from *:
         struct timespec wait = {0, nanoseconds};
         return (int)syscall(SYS_epoll_pwait2, set, events, most, &wait, NULL, 0);
     }
+    static void noctule_rest(long nanoseconds) {
+        struct timespec wait = {0, nanoseconds};
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
+    }
     static double noctule_clock(void) {
         struct timespec t;
         clock_gettime(CLOCK_MONOTONIC, &t);
@@ -87,6 +91,7 @@ cdef extern from *:
     int epoll_ctl(int set, int operation, int fd, epoll_event *event)
     int epoll_wait(int set, epoll_event *events, int most, int timeout)
     int noctule_epoll_linger(int set, epoll_event *events, int most, long nanoseconds) nogil
+    void noctule_rest(long nanoseconds) nogil
     double noctule_clock()
     cdef struct sockaddr_storage:
         pass
@@ -128,6 +133,20 @@ cdef double TURN_BUDGET_LONG_S = 0.01
 # of the timer (several microseconds on a virtual machine), so it is long unless somebody else is in a hurry.
 cdef long LINGER_NS = 80_000
 cdef long LINGER_LONG_NS = 3_000_000
+
+# Where many connections send a little each now and then, every message is an event by itself, and waking up for it costs
+# more than handling it. So a round that follows the one before closely rests first, as long as nobody who was heard
+# lately is heard again: whoever waits for an answer before sending the next message would be held up by every rest.
+cdef long REST_NS = 150_000
+cdef enum:
+    # A source is a stranger if none of so many events before was its own.
+    STRANGERS_MIN = 64
+    # More events than this in a round, and the waking up is paid for.
+    REST_EVENTS_MAX = 8
+    # What such a source sends at a time, at most.
+    REST_BYTES_MAX = 4_096
+# How close to each other rounds must be for a rest to bring something together.
+cdef double REST_WITHIN_S = 0.0004
 
 
 @cython.no_gc
@@ -191,6 +210,12 @@ cdef class SocketLink(Link):
     cdef int _receive(self) except -1:
         """Read once and feed what came."""
         cdef ssize_t size = recv(self.fd, self.reactor._scratch, SCRATCH_BYTES, MSG_DONTWAIT)
+        self.reactor._received += 1
+        if self.reactor._received - self._received_as <= STRANGERS_MIN or size > REST_BYTES_MAX:
+            self.reactor._strangers = 0
+        else:
+            self.reactor._strangers += 1
+        self._received_as = self.reactor._received
         if size > 0:
             if self.filter is None:
                 self.take(self.reactor._scratch, size)
@@ -474,6 +499,7 @@ cdef class Reactor:
         self._more = []
         self._watches = {}
         self._log_error = log_error
+        self._received = STRANGERS_MIN      # so that who has never been heard is a stranger
         self._can_linger = True
         self._scratch = <unsigned char *>malloc(SCRATCH_BYTES)
         self._events = calloc(EVENTS_MAX, sizeof(epoll_event))
@@ -567,7 +593,9 @@ cdef class Reactor:
         cdef double start = noctule_clock()
         cdef double spent
         cdef int count
+        cdef double round_at = 0
         cdef bint first = True
+        cdef bint may_rest = False
         cdef long wait_ns = LINGER_LONG_NS if linger_long else LINGER_NS
         cdef double budget_s = TURN_BUDGET_LONG_S if linger_long else TURN_BUDGET_S
         self._in_turn = True
@@ -579,6 +607,9 @@ cdef class Reactor:
                     count = epoll_wait(self._epoll, <epoll_event *>self._events, EVENTS_MAX, 0)
                 else:
                     with nogil:
+                        if may_rest:
+                            self.rests += 1
+                            noctule_rest(REST_NS)
                         count = noctule_epoll_linger(self._epoll, <epoll_event *>self._events, EVENTS_MAX, wait_ns)
                     if count < 0 and c_errno != EINTR:
                         self._can_linger = False        # an old kernel, or one that forbids the call
@@ -588,6 +619,9 @@ cdef class Reactor:
                 spent = noctule_clock() - start
                 self.plane.now = now + spent
                 self._work(max(count, 0))
+                may_rest = linger_long and self._strangers >= STRANGERS_MIN and count <= REST_EVENTS_MAX \
+                    and spent - round_at < REST_WITHIN_S
+                round_at = spent
                 if self.yield_soon or spent > budget_s:
                     break
         finally:

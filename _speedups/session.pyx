@@ -194,7 +194,7 @@ cdef class Session(Subscriber):
     @property
     def client(self):
         """Who it is or was, as plugins are told; None: nobody knows."""
-        if self._client is None and self.is_plain and self.outlet is not None:
+        if self._client is None and self.is_plain and self.outlet is not None and self.plane.shortcut is not None:
             self._client = self.plane.shortcut.describe(self.outlet, self.client_id)
         return self._client
 
