@@ -10,20 +10,26 @@ import array
 import contextlib
 import json
 import os
+import resource
 import socket
 import sys
 import traceback
 from typing import Final
 
-#: What stands in place of the command: hands over its words, folder, environment and files, and ends as it ends.
+#: What stands in place of the command: hands over its words, folder, environment, files and limits, passes signals on,
+#: and ends as it ends.
 CLIENT: Final = """\
-import array, json, os, socket, sys
-asked = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+import array, json, os, resource, signal, socket, sys
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+asked = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ), limits]).encode()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(sys.argv[1])
     files = array.array("i", [0, 1, 2])
     server.sendmsg([len(asked).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
     server.sendall(asked)
+    process = int.from_bytes(server.recv(4), "big")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: os.kill(process, number))
     code = server.recv(1)
 sys.exit(code[0] if code else 70)
 """
@@ -74,11 +80,15 @@ def _answer(asking: socket.socket) -> None:
     asked = b""
     while len(asked) < wanted:
         asked += asking.recv(wanted - len(asked))
-    words, folder, environment = json.loads(asked)
+    words, folder, environment, limits = json.loads(asked)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     command = os.fork()
     if not command:
         asking.close()
         _run(files, words, folder, environment)
+    for file in files:
+        os.close(file)
+    asking.sendall(command.to_bytes(4, "big"))
     _, status = os.waitpid(command, 0)
     code = os.waitstatus_to_exitcode(status)
     asking.sendall(bytes([code if code >= 0 else 128 - code]))
@@ -96,7 +106,7 @@ def _run(files: "array.array[int]", words: list[str], folder: str, environment: 
             os.dup2(file, number)
             os.close(file)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
         from noctule.cli.main import main as run_command
 

@@ -168,9 +168,8 @@ class Machine:
         programs = self.home / "bin"
         programs.mkdir()
         noctule = programs / "noctule"
-        direct = shlex.join([sys.executable, "-W", "error", "-m", "noctule"])
         asking = shlex.join([sys.executable, "-I", "-S", str(self.server.client), str(self.server.path)])
-        noctule.write_text(f'#!/bin/sh\n[ -n "$DIRECT" ] && exec {direct} "$@"\nexec {asking} "$@"\n', encoding="utf-8")
+        noctule.write_text(f'#!/bin/sh\nexec {asking} "$@"\n', encoding="utf-8")
         noctule.chmod(0o755)
         # The tools read their options from here first; the port that they would take by themselves is another one.
         defaults = self.home / ".config"
@@ -252,7 +251,7 @@ class Machine:
     def leave_running(self, line: str) -> Program:
         """Run a broker, or a subscriber, in a terminal of its own; it is ready when this comes back."""
         is_broker = "run" in shlex.split(line, comments=True)[:2]
-        environment = self.environment | {"DIRECT": "1", "PYTHONUNBUFFERED": "1"}
+        environment = self.environment
         command = line.partition(" #")[0]
         if is_broker:
             self.end_broker()
