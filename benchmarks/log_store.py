@@ -16,7 +16,7 @@ _QUEUED = struct.Struct("<BQQQB")
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class LogConfig:
     """Where the log is."""
 
     path: Path = Path("noctule.log")
@@ -25,9 +25,9 @@ class Config:
 class Plugin:
     """Answers ``open_store``."""
 
-    Config = Config
+    Config = LogConfig
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: LogConfig) -> None:
         self._config = config
 
     @hookimpl
@@ -64,13 +64,13 @@ class LogStore:
         """Append what can be told in bytes, and sync."""
         pieces: list[bytes] = []
         for operation in operations:
-            if operation.__class__ is PutMessage:
+            if isinstance(operation, PutMessage):
                 pieces += (
-                    _MESSAGE.pack(1, operation[0], len(operation[1]), len(operation[2])),  # type: ignore[arg-type, misc]
-                    operation[1],  # type: ignore[list-item, misc]
-                    operation[2],  # type: ignore[list-item, misc]
+                    _MESSAGE.pack(1, operation[0], len(operation[1]), len(operation[2])),
+                    operation[1],
+                    operation[2],
                 )
-            elif operation.__class__ is PutQueued:
+            elif isinstance(operation, PutQueued):
                 pieces.append(_QUEUED.pack(2, *operation[:4]))
             else:
                 pieces.append(repr(operation).encode())

@@ -1,124 +1,43 @@
-"""Compare brokers over TLS and WebSocket: CPU time per message and per handshake, resident memory per connection.
+"""A load over TLS and WebSocket: one publisher and one subscriber, or connections alone. run.py starts it.
 
-    python benchmarks/transports.py                  # some minutes; Noctule and mosquitto
-    python benchmarks/transports.py --connections 5000   # mosquitto takes minutes for so many by TLS
+    python benchmarks/transports.py --port 8883 --way tls --work many --ca ca.crt
 
-The load is a closed loop of one publisher and one subscriber in this process, on a core of its own: a window of
-messages is sent by one write and waited for, so nothing is lost, and only the broker's CPU time counts: that of its
-threads by the system's own accounting (schedstat). In WebSocket each message has a frame of its own. trustme makes
-the certificate (ECDSA, P-256).
+It speaks with run.py as the load generator in C does: the words "ready" and "finished" on standard error, a line on
+standard input after each, and one JSON object on standard output.
+
+The loop is closed: a window of messages is sent by one write and waited for. With TLS all of them are in one record
+("many"), as whoever writes a buffer full of packets sends them, or each is in its own ("each"); in WebSocket each
+message has a frame of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import resource
-import shlex
 import socket
 import ssl
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import trustme
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 PAYLOAD_BYTES = 64
+WINDOW = 200
 IDLE_S = 60.0  # for making all idle connections
-READY_S = 10.0
 WAYS = ("tcp", "tls", "ws", "wss")
+WORKS = ("many", "each", "one", "connect", "idle")
 CONNECT = b"\x10%c\x00\x04MQTT\x04\x02\x00\x00\x00%c"
-
-
-@dataclass
-class Broker:
-    """A running broker and where it listens, by transport."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    ports: dict[str, int]
-
-    def cpu_s(self) -> float:
-        """CPU time of all its threads so far."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
-
-    def resident_kb(self) -> int:
-        """Memory that is the process's own."""
-        for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-        raise RuntimeError("the system does not tell")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def write_noctule(folder: Path, ports: dict[str, int]) -> list[str]:
-    text = "allow_anonymous = true\n"
-    for way, port in ports.items():
-        text += f'[[listeners]]\nport = {port}\nprotocol = "{"websocket" if "ws" in way else "mqtt"}"\n'
-        if way in ("tls", "wss"):
-            text += '[listeners.tls]\ncertificate_file = "server.crt"\nkey_file = "server.key"\n'
-    (folder / "noctule.toml").write_text(text)
-    return ["run", "-c", str(folder / "noctule.toml")]
-
-
-def write_mosquitto(folder: Path, ports: dict[str, int]) -> list[str]:
-    text = "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n"
-    for way, port in ports.items():
-        text += f"listener {port} 127.0.0.1\nprotocol {'websockets' if 'ws' in way else 'mqtt'}\n"
-        if way in ("tls", "wss"):
-            text += f"certfile {folder}/server.crt\nkeyfile {folder}/server.key\n"
-    (folder / "mosquitto.conf").write_text(text)
-    return ["-c", str(folder / "mosquitto.conf")]
-
-
-@contextlib.contextmanager
-def running(name: str, command: list[str], folder: Path) -> Iterator[Broker]:
-    """Start a broker on the first core; the ways that it does not have are left out."""
-    ports = {way: free_port() for way in WAYS}
-    arguments = (write_noctule if name == "noctule" else write_mosquitto)(folder, ports)
-    process = subprocess.Popen(
-        [*command, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, {0}),
-    )
-    try:
-        deadline = time.monotonic() + READY_S
-        for way in list(ports):
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", ports[way]), 1).close()
-                    break
-                except OSError:
-                    if time.monotonic() > deadline or process.poll() is not None:
-                        del ports[way]
-                        break
-                    time.sleep(0.05)
-        yield Broker(name, process, ports)
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 class Connection:
     """One MQTT 3.1.1 client over one of the ways."""
 
-    def __init__(self, broker: Broker, way: str, context: ssl.SSLContext, client_id: bytes) -> None:
+    def __init__(self, port: int, way: str, context: ssl.SSLContext, client_id: bytes) -> None:
         self.is_web = "ws" in way
-        connected = socket.create_connection(("127.0.0.1", broker.ports[way]), 10)
+        connected = socket.create_connection(("127.0.0.1", port), 10)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connected
         self._tls: ssl.SSLObject | None = None
@@ -225,118 +144,150 @@ class Connection:
 PACKET = b"\x30%c\x00\x01t" % (3 + PAYLOAD_BYTES) + bytes(PAYLOAD_BYTES)
 
 
-def exchange(broker: Broker, way: str, context: ssl.SSLContext, window: int, seconds: float, at_once: bool) -> float:
-    """CPU µs of the broker for each message that is published and delivered."""
-    subscriber = Connection(broker, way, context, b"s")
+@dataclass
+class Counts:
+    """What was done in the measured time."""
+
+    messages: int = 0
+    connections: int = 0
+    seconds: float = 0.0
+    latencies_us: list[float] = field(default_factory=list)
+    error: str = ""
+
+
+def meet(word: str) -> None:
+    """Let the process that measures read the broker's accounting."""
+    print(word, file=sys.stderr, flush=True)
+    if not sys.stdin.readline():
+        raise SystemExit(3)
+
+
+def exchange(port: int, way: str, context: ssl.SSLContext, work: str, seconds: float) -> Counts:
+    """Publish and receive, a window at a time."""
+    subscriber = Connection(port, way, context, b"s")
     subscriber.send(b"\x82\x06\x00\x01\x00\x01t\x00")
     subscriber.take(5)
-    publisher = Connection(broker, way, context, b"p")
+    publisher = Connection(port, way, context, b"p")
     one = publisher.wrapped(PACKET)
-    chunk = one * window
+    window = 1 if work == "one" else WINDOW
+    pieces = (one,) * window if work == "each" else (one * window,)
 
     def turn() -> None:
-        publisher.socket.sendall(publisher.encoded(*((chunk,) if at_once else (one,) * window)))
+        publisher.socket.sendall(publisher.encoded(*pieces))
         subscriber.take(window * len(PACKET))
 
     for _ in range(max(1, 2_000 // window)):
         turn()
-    count, start_cpu, end = 0, broker.cpu_s(), time.monotonic() + seconds
-    while time.monotonic() < end:
+    counts = Counts()
+    meet("ready")
+    start = now = time.perf_counter()
+    while now < start + seconds:
+        began = now
         turn()
-        count += window
-    used = broker.cpu_s() - start_cpu
-    publisher.socket.close()
-    subscriber.socket.close()
-    return used / count * 1e6
+        now = time.perf_counter()
+        counts.messages += window
+        if work == "one":
+            counts.latencies_us.append((now - began) * 1e6)
+    counts.seconds = now - start
+    meet("finished")
+    return counts
 
 
-def handshakes(broker: Broker, way: str, context: ssl.SSLContext, seconds: float) -> float:
-    """CPU µs of the broker for each connection, from accepting it to CONNACK and its end."""
-    count, start_cpu, end = 0, broker.cpu_s(), time.monotonic() + seconds
-    while time.monotonic() < end:
-        Connection(broker, way, context, b"c").socket.close()
-        count += 1
-    time.sleep(0.1)
-    return (broker.cpu_s() - start_cpu) / count * 1e6
+def make_connections(port: int, way: str, context: ssl.SSLContext, seconds: float) -> Counts:
+    """Connect and go, one after the other."""
+    counts = Counts()
+    Connection(port, way, context, b"c").socket.close()
+    meet("ready")
+    start = time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        began = time.perf_counter()
+        Connection(port, way, context, b"c").socket.close()
+        counts.latencies_us.append((time.perf_counter() - began) * 1e6)
+        counts.connections += 1
+    counts.seconds = time.perf_counter() - start
+    meet("finished")
+    return counts
 
 
-def idle(broker: Broker, way: str, context: ssl.SSLContext, connections: int) -> float:
-    """Resident KB of the broker for each connection that says nothing."""
-    warm = [Connection(broker, way, context, b"w%d" % index) for index in range(100)]
-    before = broker.resident_kb()
+def hold_connections(port: int, way: str, context: ssl.SSLContext, connections: int) -> Counts:
+    """Connections that say nothing, on top of some that were there before the measurement."""
+    counts = Counts()
+    warm = [Connection(port, way, context, b"w%d" % index) for index in range(min(100, connections))]
+    meet("ready")
+    start = time.perf_counter()
     held = []
-    deadline = time.monotonic() + IDLE_S
     for index in range(connections):
-        held.append(Connection(broker, way, context, b"i%d" % index))
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{len(held)} after {IDLE_S:g} s")
-    time.sleep(0.5)
-    used = (broker.resident_kb() - before) / connections
+        held.append(Connection(port, way, context, b"i%d" % index))
+        if time.perf_counter() > start + IDLE_S:
+            counts.error = f"only {len(held)} of {connections} connections were made in {IDLE_S:g} s"
+            break
+    counts.connections = len(held)
+    counts.seconds = time.perf_counter() - start
+    # The broker has answered every CONNECT; what its threads still do is done when it answers this.
+    Connection(port, way, context, b"last").socket.close()
+    meet("finished")
     for one in (*warm, *held):
         one.socket.close()
-    time.sleep(0.5)
-    return used
+    return counts
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--noctule", default=f"{sys.executable} -m noctule", help="command that starts Noctule")
-    parser.add_argument("--mosquitto", default="mosquitto", help="command that starts mosquitto")
+def percentile(values: list[float], percent: float) -> float:
+    """A percentile of sorted values; 0 of none."""
+    return values[min(int(len(values) * percent / 100), len(values) - 1)] if values else 0.0
+
+
+def report(counts: Counts, cpu_s: float) -> dict[str, object]:
+    """What the load generator in C reports, as far as it means something here."""
+    values = sorted(counts.latencies_us)
+    latency = {name: percentile(values, percent) for name, percent in (("p50", 50), ("p99", 99), ("p999", 99.9))}
+    return {
+        "seconds": counts.seconds,
+        "sent": counts.messages,
+        "expected": counts.messages,
+        "received": counts.messages,  # the loop ends only when all of them are there
+        "lost": 0,
+        "duplicates": 0,
+        "visits": 0,
+        "connections": counts.connections,
+        "phases": [],
+        "generator_cpu_seconds": cpu_s,
+        "latency_microseconds": {"count": len(values), **latency},
+        "errors": {"first": counts.error},
+    }
+
+
+def main() -> int:
+    """Run one kind of work."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--way", choices=WAYS, default="tcp")
+    parser.add_argument("--work", choices=WORKS, default="many")
+    parser.add_argument("--ca", type=Path, help="the authority that has signed the broker's certificate")
     parser.add_argument("--connections", type=int, default=1_000, help="idle connections")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each repetition")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--core", type=int, help="run on this processor only")
     given = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < given.connections + 200:
         parser.error(f"{given.connections} connections need more than the {hard} descriptors that are allowed ({soft})")
-    work: list[tuple[str, str, Callable[[Broker, str, ssl.SSLContext], float]]] = [
-        ("1 → 1, many in a record", "CPU µs / message", lambda b, w, c: exchange(b, w, c, 200, given.seconds, True)),
-        ("1 → 1, a record each", "CPU µs / message", lambda b, w, c: exchange(b, w, c, 200, given.seconds, False)),
-        ("one message at a time", "CPU µs / message", lambda b, w, c: exchange(b, w, c, 1, given.seconds, True)),
-        ("connections made", "CPU µs / connection", lambda b, w, c: handshakes(b, w, c, given.seconds)),
-    ]
-    results: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        ca = trustme.CA()
-        server = ca.issue_cert("localhost")
-        (folder / "server.crt").write_bytes(b"".join(blob.bytes() for blob in server.cert_chain_pems))
-        server.private_key_pem.write_to_path(folder / "server.key")
-        (folder / "server.key").chmod(0o644)  # mosquitto reads it as a user of its own
-        folder.chmod(0o755)
-        ca.cert_pem.write_to_path(folder / "ca.crt")
-        context = ssl.create_default_context(cafile=folder / "ca.crt")
-        os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
-        commands = {"noctule": shlex.split(given.noctule), "mosquitto": shlex.split(given.mosquitto)}
-
-        def note(way: str, title: str, unit: str, name: str, value: float) -> None:
-            results.setdefault((way, title, unit), {}).setdefault(name, []).append(value)
-            print(f"{name:10} {way:4} {title:26} {value:9.2f} {unit}", file=sys.stderr)
-
-        for _ in range(given.repetitions):
-            for name, command in commands.items():
-                with running(name, command, folder) as broker:
-                    for way in broker.ports:
-                        for title, unit, measure in work:
-                            note(way, title, unit, name, measure(broker, way, context))
-        for name, command in commands.items():
-            for way in WAYS:
-                with running(name, command, folder) as broker:
-                    if way in broker.ports:
-                        try:
-                            value = idle(broker, way, context, given.connections)
-                        except OSError as error:
-                            print(f"{name} {way}: not {given.connections} connections: {error}", file=sys.stderr)
-                            continue
-                        note(way, f"{given.connections:,} idle connections", "KB / connection", name, value)
-    print("| way | work | unit | noctule | mosquitto | mosquitto ÷ noctule |\n| --- | --- | --- | --- | --- | --- |")
-    for (way, title, unit), values in results.items():
-        cells = {name: statistics.median(found) for name, found in values.items()}
-        texts = [f"{cells[name]:.2f}" if name in cells else "" for name in commands]
-        ratio = f"{cells['mosquitto'] / cells['noctule']:.2f}x" if len(cells) == 2 else ""
-        print(f"| {way} | {title} | {unit} | {' | '.join(texts)} | {ratio} |")
+    if given.core is not None:
+        os.sched_setaffinity(0, {given.core})
+    context = ssl.create_default_context(cafile=given.ca)
+    try:
+        began_cpu_s = time.process_time()
+        if given.work == "connect":
+            counts = make_connections(given.port, given.way, context, given.seconds)
+        elif given.work == "idle":
+            counts = hold_connections(given.port, given.way, context, given.connections)
+        else:
+            counts = exchange(given.port, given.way, context, given.work, given.seconds)
+    except OSError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report(counts, time.process_time() - began_cpu_s)))
+    return 1 if counts.error else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

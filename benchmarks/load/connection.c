@@ -28,6 +28,12 @@ static void watch(struct load *load, struct connection *connection, int operatio
     connection->watching_for_write = for_write;
 }
 
+void connection_pause(struct load *load, struct connection *connection)
+{
+    struct epoll_event event = {.events = 0, .data.ptr = connection};
+    epoll_ctl(load->epoll, EPOLL_CTL_MOD, connection->descriptor, &event);
+}
+
 bool connection_open(struct load *load, struct connection *connection)
 {
     connection->opened_at = clock_nanoseconds();
@@ -230,6 +236,8 @@ void turn(struct load *load, uint64_t nanoseconds)
     int count = -1;
     if (load->options.spin)
         nanoseconds = 0;
+    else if (load->options.slow && nanoseconds > SLOW_INTERVAL)
+        nanoseconds = SLOW_INTERVAL;
     if (!without_nanoseconds) {
         struct timespec wait = {.tv_sec = (time_t)(nanoseconds / 1000000000),
                                 .tv_nsec = (long)(nanoseconds % 1000000000)};
@@ -239,12 +247,22 @@ void turn(struct load *load, uint64_t nanoseconds)
     if (without_nanoseconds)
         count = epoll_wait(load->epoll, events, EVENTS_PER_TURN, (int)((nanoseconds + 999999) / 1000000));
     load->now = clock_nanoseconds();
+    if (load->options.slow && load->now >= load->slow_due)
+        slow_read_all(load);
     for (int i = 0; i < count; i++) {
         struct connection *connection = events[i].data.ptr;
         uint32_t happened = events[i].events;
         if (connection->stage == STAGE_CONNECTING) {
             if (happened & (EPOLLOUT | EPOLLERR | EPOLLHUP))
                 connection_established(load, connection);
+            continue;
+        }
+        if (connection->role == ROLE_SLOW && connection->stage == STAGE_READY) {
+            if (happened & (EPOLLERR | EPOLLHUP)) {
+                load->counters.slow_closed++;
+                load->should_be_open--;
+                connection_close(load, connection);
+            }
             continue;
         }
         if (connection->stage != STAGE_CLOSED && happened & EPOLLOUT) {

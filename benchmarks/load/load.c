@@ -23,6 +23,8 @@ static const double SETUP_LIMIT = 60;           // seconds for all connections t
 // Bounds of the window when none is given, chosen below the size at which brokers start to drop for a slow reader.
 enum { WINDOW_MESSAGES = 1000, WINDOW_BYTES_PER_SUBSCRIBER = 256 * 1024, WINDOW_BYTES_IN_ALL = 4 * 1024 * 1024 };
 // One publisher's output is not filled past this: the socket takes less than that at a time anyway.
+// A prime number, so that messages of neighbouring numbers go to topics that are far from each other.
+enum { DISTANT_STEP = 611953, SHARED_SEEN_SIZE = 65536 / 8 };
 enum { OUTPUT_LIMIT = 256 * 1024, OPEN_LOOP_OUTPUT_LIMIT = 4 * 1024 * 1024 };
 
 uint64_t clock_nanoseconds(void)
@@ -65,7 +67,7 @@ bool publish_one(struct load *load, struct publisher *publisher, uint64_t stamp)
         if (publisher->free_count == 0)
             return false;
         identifier = publisher->free_slots[--publisher->free_count];
-        publisher->slots[identifier] = load->options.qos == 1 ? SLOT_WAIT_PUBACK : SLOT_WAIT_PUBREC;
+        publisher->slots[identifier] = publisher->qos == 1 ? SLOT_WAIT_PUBACK : SLOT_WAIT_PUBREC;
         load->unacknowledged++;
     }
     uint8_t *to = connection_reserve(load, &publisher->connection, template->length);
@@ -74,6 +76,12 @@ bool publish_one(struct load *load, struct publisher *publisher, uint64_t stamp)
         to[template->identifier_offset] = (uint8_t)(identifier >> 8);
         to[template->identifier_offset + 1] = (uint8_t)identifier;
     }
+    if (template->number_offset) {
+        write_topic_number(to + template->number_offset, publisher->topic_number);
+        publisher->topic_number = (uint32_t)(((uint64_t)publisher->topic_number + load->topic_step) % load->options.topics);
+    }
+    if (publisher->shared_seen)
+        publisher->shared_seen[(publisher->sequence & 0xFFFF) >> 3] &= (uint8_t)~(1u << (publisher->sequence & 7));
     uint8_t *payload = to + template->payload_offset;
     memcpy(payload + STAMP_SEQUENCE, &publisher->sequence, sizeof publisher->sequence);
     memcpy(payload + STAMP_TIME, &stamp, sizeof stamp);
@@ -155,10 +163,13 @@ static void begin_phase(struct load *load)
     load->counters = (struct counters){0};
     histogram_reset(&load->latency);
     load->now = load->last_progress = clock_nanoseconds();
-    for (uint32_t i = 0; i < load->options.publishers; i++)
+    for (uint32_t i = 0; i < load->options.publishers; i++) {
         load->publishers[i].outstanding = load->publishers[i].given_up = 0;
-    for (uint32_t i = 0; i < load->options.subscribers; i++) {
-        if (load->options.scenario == SCENARIO_PAIRS) {
+        if (load->publishers[i].shared_seen)  // what comes late of an earlier phase counts as a repetition
+            memset(load->publishers[i].shared_seen, 0xFF, SHARED_SEEN_SIZE);
+    }
+    for (uint32_t i = 0; i < load->options.subscribers && !load->options.shared; i++) {
+        if (load->options.pairs) {
             load->subscribers[i].expected[0] = load->publishers[i].sequence;
             continue;
         }
@@ -167,7 +178,7 @@ static void begin_phase(struct load *load)
     }
 }
 
-static bool settled(const struct load *load)
+bool settled(const struct load *load)
 {
     const struct counters *counters = &load->counters;
     return counters->received + counters->gap_losses >= counters->expected && load->unacknowledged == 0 &&
@@ -177,11 +188,11 @@ static bool settled(const struct load *load)
 // Once a connection is lost the run has failed: there is no use in waiting for its time to pass.
 static bool connection_missing(const struct load *load)
 {
-    return load->open < load->options.publishers + load->options.subscribers;
+    return load->open < load->should_be_open;
 }
 
 // Publishes until the first limit is reached, then waits for what is on its way. Returns the time of the last progress.
-static uint64_t run_closed_loop(struct load *load, uint64_t messages, double seconds)
+uint64_t run_closed_loop(struct load *load, uint64_t messages, double seconds)
 {
     uint64_t start = load->now;
     uint64_t deadline = start + (uint64_t)(seconds * 1e9);
@@ -296,16 +307,27 @@ static void meet(const struct load *load, const char *word)
         exit(3);
 }
 
+void end_phase(struct load *load, const char *name, uint64_t start, uint64_t units, uint64_t lost)
+{
+    uint64_t now = clock_nanoseconds();
+    load->phases[load->phase_count++] = (struct phase){name, (double)(now - start) / 1e9, units, lost};
+    char word[64];
+    snprintf(word, sizeof word, "phase %s", name);
+    meet(load, word);
+}
+
 // ---- set-up and report ---------------------------------------------------------------------------------------------
 
 static void choose_window(struct load *load)
 {
     const struct options *options = &load->options;
-    load->deliveries_per_message = options->scenario == SCENARIO_PAIRS ? 1 : options->subscribers;
+    load->deliveries_per_message = options->pairs || options->shared ? 1 : options->subscribers;
+    if (options->scenario == SCENARIO_BACKLOG)
+        load->deliveries_per_message = 0;  // until they come back
     if (options->publishers == 0)
         return;
     size_t size = load->publishers[0].template.length;
-    size_t sharing = options->scenario == SCENARIO_PAIRS ? 1 : options->publishers;
+    size_t sharing = options->pairs ? 1 : options->publishers;
     size_t window = WINDOW_BYTES_PER_SUBSCRIBER / size / sharing;
     size_t in_all = WINDOW_BYTES_IN_ALL / size / options->publishers / (load->deliveries_per_message ? load->deliveries_per_message : 1);
     window = window < in_all ? window : in_all;
@@ -316,9 +338,14 @@ static void choose_window(struct load *load)
 static void prepare(struct load *load)
 {
     const struct options *options = &load->options;
+    uint32_t holders = options->scenario == SCENARIO_SUBSCRIPTIONS
+                           ? 0
+                           : (options->filters + FILTERS_PER_HOLDER - 1) / FILTERS_PER_HOLDER;
     uint32_t others = options->scenario == SCENARIO_IDLE    ? options->connections
                       : options->scenario == SCENARIO_STORM ? options->concurrency
-                                                            : 0;
+                                                            : holders + options->slow;
+    load->others_count = others;
+    load->topic_step = options->scenario == SCENARIO_SUBSCRIPTIONS ? DISTANT_STEP : 1;
     load->publishers = allocate(options->publishers, sizeof *load->publishers);
     load->subscribers = allocate(options->subscribers, sizeof *load->subscribers);
     load->others = allocate(others, sizeof *load->others);
@@ -330,8 +357,11 @@ static void prepare(struct load *load)
         publisher->in_flight_limit = publisher->free_count = options->in_flight;
         char topic[64];
         topic_name(options, topic, sizeof topic, i);
-        packet_publish_template(&publisher->template, options, topic, i);
-        if (options->qos == 0)
+        publisher->qos = options->mixed_qos ? (int)(i % 3) : options->qos;
+        packet_publish_template(&publisher->template, options, topic, i, publisher->qos);
+        if (options->shared)
+            publisher->shared_seen = allocate(SHARED_SEEN_SIZE, 1);
+        if (publisher->qos == 0)
             continue;
         publisher->slots = allocate(options->in_flight + 1, sizeof *publisher->slots);
         publisher->free_slots = allocate(options->in_flight, sizeof *publisher->free_slots);
@@ -341,13 +371,27 @@ static void prepare(struct load *load)
     for (uint32_t i = 0; i < options->subscribers; i++) {
         struct subscriber *subscriber = &load->subscribers[i];
         subscriber->connection = (struct connection){.role = ROLE_SUBSCRIBER, .number = i, .subscriber = subscriber};
-        subscriber->expected = allocate(options->scenario == SCENARIO_PAIRS ? 1 : options->publishers, 4);
-        if (options->qos == 2)
+        subscriber->qos = options->mixed_qos ? (int)(i % 3) : options->qos;
+        subscriber->expected = allocate(options->pairs || options->shared ? 1 : options->publishers, 4);
+        if (subscriber->qos == 2)
             subscriber->unreleased = allocate(65536 / 8, 1);
     }
-    for (uint32_t i = 0; i < others; i++)
-        load->others[i] = (struct connection){
-            .role = options->scenario == SCENARIO_IDLE ? ROLE_IDLE : ROLE_VISITOR, .number = i};
+    for (uint32_t i = 0; i < others; i++) {
+        struct connection *other = &load->others[i];
+        *other = (struct connection){.number = i};
+        other->role = options->scenario == SCENARIO_IDLE    ? ROLE_IDLE
+                      : options->scenario == SCENARIO_STORM ? ROLE_VISITOR
+                      : i < holders                         ? ROLE_HOLDER
+                                                            : ROLE_SLOW;
+        if (other->role == ROLE_HOLDER) {
+            other->filters_first = i * FILTERS_PER_HOLDER;
+            other->filters_count = options->filters - other->filters_first < FILTERS_PER_HOLDER
+                                       ? options->filters - other->filters_first
+                                       : FILTERS_PER_HOLDER;
+        }
+    }
+    if (options->scenario == SCENARIO_FETCH)
+        load->fetched = allocate(options->messages / 8 + 1, 1);
     choose_window(load);
 }
 
@@ -401,6 +445,14 @@ static void report(const struct load *load, double seconds, double processor)
     printf("\"gap_losses\": %llu, \"duplicates\": %llu, \"stalls\": %llu, \"held_back\": %llu, ",
            (unsigned long long)counters->gap_losses, (unsigned long long)counters->duplicates,
            (unsigned long long)counters->stalls, (unsigned long long)counters->held_back);
+    printf("\"slow_bytes\": %llu, \"slow_closed\": %llu, ", (unsigned long long)counters->slow_bytes,
+           (unsigned long long)counters->slow_closed);
+    printf("\"phases\": [");
+    for (uint32_t i = 0; i < load->phase_count; i++)
+        printf("%s{\"name\": \"%s\", \"seconds\": %.6f, \"units\": %llu, \"lost\": %llu}", i ? ", " : "",
+               load->phases[i].name, load->phases[i].seconds, (unsigned long long)load->phases[i].units,
+               (unsigned long long)load->phases[i].lost);
+    printf("], ");
     printf("\"unacknowledged\": %llu, \"unreleased\": %llu, ", (unsigned long long)load->unacknowledged,
            (unsigned long long)load->unreleased);
     printf("\"bytes_sent\": %llu, \"bytes_received\": %llu, \"reads\": %llu, \"writes\": %llu, ",
@@ -428,7 +480,9 @@ int main(int count, char **arguments)
     prepare_process(load);
     prepare(load);
     const struct options *options = &load->options;
-    bool usable = open_all(load, options->subscribers + options->publishers);
+    bool steady = options->scenario != SCENARIO_IDLE && options->scenario != SCENARIO_STORM;
+    load->should_be_open = options->subscribers + options->publishers + (steady ? load->others_count : 0);
+    bool usable = open_all(load, load->should_be_open) && (!steady || hold_filters(load));
     if (usable && options->warm_up) {
         begin_phase(load);
         if (options->scenario == SCENARIO_OPEN_LOOP)
@@ -456,6 +510,15 @@ int main(int count, char **arguments)
             break;
         case SCENARIO_STORM:
             end = run_storm(load);
+            break;
+        case SCENARIO_FETCH:
+            end = run_fetch(load);
+            break;
+        case SCENARIO_BACKLOG:
+            end = run_backlog(load);
+            break;
+        case SCENARIO_SUBSCRIPTIONS:
+            end = run_subscriptions(load);
             break;
         }
     }

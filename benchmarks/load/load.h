@@ -12,12 +12,15 @@
 // ---- options -------------------------------------------------------------------------------------------------------
 
 enum scenario {
-    SCENARIO_FLOOD,      // publishers and subscribers on one topic, closed loop: fan-in, fan-out, 1 to 1
-    SCENARIO_PAIRS,      // as many publishers as subscribers, each pair with its own topic, closed loop
-    SCENARIO_PING_PONG,  // 1 to 1, the next message leaves when the last one has arrived
-    SCENARIO_OPEN_LOOP,  // every publisher sends at a fixed rate, whatever comes back
-    SCENARIO_IDLE,       // connections that are opened and then left alone
-    SCENARIO_STORM,      // connect, subscribe, disconnect, again and again
+    SCENARIO_FLOOD,          // publishers and subscribers on one topic, closed loop: fan-in, fan-out, 1 to 1
+    SCENARIO_PAIRS,          // as many publishers as subscribers, each pair with its own topic, closed loop
+    SCENARIO_PING_PONG,      // 1 to 1, the next message leaves when the last one has arrived
+    SCENARIO_OPEN_LOOP,      // every publisher sends at a fixed rate, whatever comes back
+    SCENARIO_IDLE,           // connections that are opened and then left alone
+    SCENARIO_STORM,          // connect, subscribe, disconnect, again and again
+    SCENARIO_FETCH,          // one subscription to everything, and the retained messages that it brings
+    SCENARIO_BACKLOG,        // messages for sessions that are away, and then their return
+    SCENARIO_SUBSCRIPTIONS,  // many subscriptions are made, met by messages, and taken back
 };
 
 struct options {
@@ -32,7 +35,19 @@ struct options {
     int version;           // 4 for MQTT 3.1.1, 5 for MQTT 5.0
     int qos;
     bool properties;  // version 5: add properties to every PUBLISH
+    bool pairs;       // subscriber n listens to publisher n alone
     bool own_topics;  // flood and open loop: every publisher has its own topic, the subscribers use a wildcard
+    bool shared;      // the subscribers share one subscription, so that each message reaches one of them
+    bool overlap;     // the subscribers have different filters that all match
+    bool mixed_qos;   // QoS 0, 1 and 2 in turn, by the number of the publisher and of the subscriber
+    bool durable;     // the subscribers' sessions outlive their connections
+    bool retain;      // every message is retained
+    uint32_t topics;   // each publisher goes through this many topics, one after the other; 0: it has one
+    uint32_t filters;  // flood, open loop: filters of others that match nothing; subscriptions: how many in all
+    uint32_t slow;     // flood, open loop: further subscribers that read slowly and are not counted
+    double slow_rate;  // bytes per second that a slow subscriber reads
+    const char *user_name;  // NULL: none
+    const char *password;
     bool spin;        // never sleep in epoll_wait
     bool handshake;   // announce the measured phase on stderr and wait for a line on stdin around it
     size_t payload;
@@ -76,6 +91,8 @@ enum packet_type {
     PACKET_PUBCOMP = 0x70,
     PACKET_SUBSCRIBE = 0x80,
     PACKET_SUBACK = 0x90,
+    PACKET_UNSUBSCRIBE = 0xA0,
+    PACKET_UNSUBACK = 0xB0,
     PACKET_DISCONNECT = 0xE0,
 };
 
@@ -87,14 +104,28 @@ struct template {
     size_t length;
     size_t identifier_offset;  // 0 at QoS 0
     size_t payload_offset;
+    size_t number_offset;  // of the digits of the topic; 0 if it has none
 };
 
 enum { SMALL_PACKET_SIZE = 256 };
 
-size_t packet_connect(uint8_t *to, int version, const char *client_identifier);
+size_t packet_connect(uint8_t *to, const struct options *options, const char *client_identifier, bool durable);
 size_t packet_subscribe(uint8_t *to, int version, const char *filter, int qos);
 void packet_publish_template(struct template *template, const struct options *options, const char *topic,
-                             uint32_t publisher);
+                             uint32_t publisher, int qos);
+// The two levels of digits with which a numbered topic ends, before its last level: ccccc/kkkkk for c thousands and k.
+enum { NUMBER_SIZE = 11 };
+void write_topic_number(uint8_t *to, uint32_t number);
+// SUBSCRIBE or UNSUBSCRIBE with several filters: open one, add filters, and close it, which gives its size.
+struct filter_packet {
+    uint8_t bytes[8192];
+    size_t length;
+    int version;
+    uint32_t count;
+};
+void filter_packet_open(struct filter_packet *packet, int version);
+void filter_packet_add(struct filter_packet *packet, const char *filter, int qos);  // qos -1: for UNSUBSCRIBE
+const uint8_t *filter_packet_close(struct filter_packet *packet, uint8_t first, size_t *length);
 // Reads a variable byte integer. Returns its size, 0 if more bytes are needed, -1 if it is malformed.
 int read_variable_integer(const uint8_t *from, size_t available, uint32_t *value);
 // Finds Receive Maximum and Maximum QoS among a CONNACK's properties. Returns false if they are malformed.
@@ -108,7 +139,9 @@ static inline uint32_t read_16(const uint8_t *from)
 // ---- connections ---------------------------------------------------------------------------------------------------
 
 enum stage { STAGE_CLOSED, STAGE_CONNECTING, STAGE_WAIT_CONNACK, STAGE_WAIT_SUBACK, STAGE_READY, STAGE_LEAVING };
-enum role { ROLE_PUBLISHER, ROLE_SUBSCRIBER, ROLE_IDLE, ROLE_VISITOR };
+enum role { ROLE_PUBLISHER, ROLE_SUBSCRIBER, ROLE_IDLE, ROLE_VISITOR, ROLE_HOLDER, ROLE_SLOW };
+// A holder has many subscriptions, which are asked for in packets of so many.
+enum { FILTERS_PER_PACKET = 100, FILTERS_PER_HOLDER = 1000 };
 
 struct publisher;
 struct subscriber;
@@ -127,6 +160,9 @@ struct connection {
     size_t output_start, output_end, output_capacity;
     uint8_t *partial;  // the start of a packet whose rest has not come yet
     size_t partial_length, partial_capacity;
+    uint32_t filters_first, filters_count, filters_done;  // holder: which of the numbered filters are its own
+    uint32_t filters_asked;                               // how many are in the packet that is not answered yet
+    bool filters_removing;
 };
 
 enum slot_state { SLOT_FREE, SLOT_WAIT_PUBACK, SLOT_WAIT_PUBREC, SLOT_WAIT_PUBCOMP };
@@ -134,6 +170,9 @@ enum slot_state { SLOT_FREE, SLOT_WAIT_PUBACK, SLOT_WAIT_PUBREC, SLOT_WAIT_PUBCO
 struct publisher {
     struct connection connection;
     struct template template;
+    int qos;
+    uint32_t topic_number;   // of the next message
+    uint8_t *shared_seen;    // shared: bit set of the last 65,536 sequence numbers that somebody has received
     uint32_t sequence;       // of the next message
     int64_t outstanding;     // deliveries still expected
     int64_t given_up;        // deliveries no longer waited for after a stall; they may still come
@@ -147,6 +186,7 @@ struct publisher {
 
 struct subscriber {
     struct connection connection;
+    int qos;
     uint32_t *expected;  // next sequence, by publisher (one entry only for pairs)
     uint8_t *unreleased;  // QoS 2: bit set of packet identifiers received and not yet released
 };
@@ -172,7 +212,18 @@ struct counters {
     uint64_t bytes_sent, bytes_received;
     uint64_t reads, writes;
     uint64_t visits;      // storm: complete connect, subscribe, disconnect rounds
+    uint64_t slow_bytes;  // read by slow subscribers
+    uint64_t slow_closed;  // slow subscribers that the broker has disconnected
 };
+
+// A part of the measured phase that is accounted for on its own.
+struct phase {
+    const char *name;
+    double seconds;
+    uint64_t units;  // what was done in it: messages in and out, or subscriptions
+    uint64_t lost;
+};
+enum { PHASES = 4 };
 
 struct load {
     struct options options;
@@ -190,10 +241,17 @@ struct load {
     uint32_t in_handshake;
     uint32_t ready;
     uint32_t open;
+    uint32_t should_be_open;  // once all are ready: those whose end makes the run fail
     uint64_t sockets_opened;
     struct publisher *publishers;
     struct subscriber *subscribers;
     struct connection *others;
+    uint32_t others_count;
+    uint32_t topic_step;  // from the topic of one message to that of the publisher's next
+    uint64_t slow_due;  // when slow subscribers read next
+    uint8_t *fetched;   // fetch: bit set of sequence numbers
+    struct phase phases[PHASES];
+    uint32_t phase_count;
     struct connection **dirty;
     size_t dirty_count;
     struct publisher **refill;
@@ -205,6 +263,8 @@ void note_error(struct load *load, uint64_t *counter, const char *format, ...) _
 
 bool connection_open(struct load *load, struct connection *connection);
 void connection_close(struct load *load, struct connection *connection);
+// Reads nothing more from it; its end is still noticed.
+void connection_pause(struct load *load, struct connection *connection);
 // Makes room for this many bytes at the end of the output and returns where they start.
 uint8_t *connection_reserve(struct load *load, struct connection *connection, size_t length);
 void connection_flush(struct load *load, struct connection *connection);
@@ -222,6 +282,37 @@ void handle_packet(struct load *load, struct connection *connection, uint8_t fir
 // Called when the connection is up: sends CONNECT.
 void start_session(struct load *load, struct connection *connection);
 void topic_name(const struct options *options, char *to, size_t size, uint32_t publisher);
+// Ends the phase: the process that measures reads the broker's accounting before it goes on.
+void end_phase(struct load *load, const char *name, uint64_t start, uint64_t units, uint64_t lost);
+
+// ---- many subscriptions (filters.c) --------------------------------------------------------------------------------
+
+void holder_ask(struct load *load, struct connection *connection);
+void holder_answered(struct load *load, struct connection *connection, uint8_t first, const uint8_t *body, size_t length);
+// Makes the subscriptions of all holders.
+bool hold_filters(struct load *load);
+uint64_t run_subscriptions(struct load *load);
+
+// ---- subscribers that read slowly (slow.c) -------------------------------------------------------------------------
+
+enum { SLOW_INTERVAL = 10000000 };  // nanoseconds between two reads
+void slow_begin(struct load *load, struct connection *connection);
+void slow_read_all(struct load *load);
+
+// ---- what is kept for a subscriber (kept.c) ------------------------------------------------------------------------
+
+void count_fetched(struct load *load, const uint8_t *payload);
+uint64_t run_fetch(struct load *load);
+uint64_t run_backlog(struct load *load);
+
+// ---- steps of a run that the files above share (load.c) ------------------------------------------------------------
+
+uint64_t run_closed_loop(struct load *load, uint64_t messages, double seconds);
+bool settled(const struct load *load);
+static inline uint64_t stall_nanoseconds(const struct load *load)
+{
+    return (uint64_t)(load->options.stall * 1e9);
+}
 
 // ---- publishing ----------------------------------------------------------------------------------------------------
 

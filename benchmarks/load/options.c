@@ -10,7 +10,7 @@
 static const char HELP[] =
     "usage: load --port PORT [options]\n"
     "\n"
-    "  --scenario NAME     flood, pairs, ping-pong, open-loop, idle or storm (flood)\n"
+    "  --scenario NAME     flood, pairs, ping-pong, open-loop, idle, storm, fetch, backlog or subscriptions (flood)\n"
     "  --host ADDRESS      an IPv4 address inside 127.0.0.0/8 (127.0.0.1)\n"
     "  --publishers N      (1)\n"
     "  --subscribers N     (1; pairs always has one for each publisher; flood at QoS 1 and 2: 0, acknowledgements alone)\n"
@@ -20,6 +20,18 @@ static const char HELP[] =
     "  --version 4|5       MQTT 3.1.1 or 5.0 (4)\n"
     "  --properties        version 5: properties on every PUBLISH\n"
     "  --own-topics        one topic for each publisher and a wildcard subscription\n"
+    "  --topics N          each publisher goes through N topics, and the subscription has a wildcard\n"
+    "  --pairs             open-loop: subscriber n listens to publisher n alone\n"
+    "  --shared            the subscribers share one subscription\n"
+    "  --overlap           the subscribers have different filters that all match (with --topics)\n"
+    "  --filters N         so many filters of other clients that match nothing; subscriptions: how many in all\n"
+    "  --mixed-qos         publishers and subscribers have QoS 0, 1 and 2 in turn\n"
+    "  --slow N            further subscribers that read slowly; what they miss is not counted\n"
+    "  --slow-rate BYTES   what each of them reads in a second (4096)\n"
+    "  --durable           sessions of subscribers outlive their connections\n"
+    "  --retain            every message is retained\n"
+    "  --user-name NAME    in every CONNECT\n"
+    "  --password TEXT     in every CONNECT\n"
     "  --payload BYTES     (64, at least 16)\n"
     "  --messages N        publish at most this many (1000000)\n"
     "  --seconds S         publish at most this long (3)\n"
@@ -62,9 +74,19 @@ static double decimal(const char *text, double low, double high, const char *nam
     return value;
 }
 
+static const char *text(const char *given, const char *name)
+{
+    if (strlen(given) > 64) {
+        fprintf(stderr, "load: --%s has more than 64 bytes\n", name);
+        exit(2);
+    }
+    return given;
+}
+
 static void set_scenario(struct options *options, const char *name)
 {
-    static const char *const names[] = {"flood", "pairs", "ping-pong", "open-loop", "idle", "storm"};
+    static const char *const names[] = {"flood", "pairs",   "ping-pong",    "open-loop", "idle",
+                                        "storm", "fetch", "backlog", "subscriptions"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0) {
             options->scenario = (enum scenario)i;
@@ -89,7 +111,8 @@ static void check(struct options *options)
         refuse("--port is missing");
     if (options->properties && options->version != 5)
         refuse("--properties needs --version 5");
-    if (options->scenario == SCENARIO_PAIRS)
+    options->pairs = options->pairs || options->scenario == SCENARIO_PAIRS;
+    if (options->pairs)
         options->subscribers = options->publishers;
     if (options->scenario == SCENARIO_PING_PONG) {
         options->publishers = options->subscribers = 1;
@@ -99,24 +122,56 @@ static void check(struct options *options)
         options->publishers = options->subscribers = 0;
         options->warm_up = 0;
     }
+    if (options->scenario == SCENARIO_FETCH) {
+        options->publishers = 0;
+        options->subscribers = 1;
+        options->warm_up = 0;
+    }
+    if (options->scenario == SCENARIO_BACKLOG) {
+        if (options->qos == 0)
+            refuse("a backlog needs QoS 1 or 2");
+        options->durable = true;
+        options->warm_up = 0;
+    }
+    if (options->scenario == SCENARIO_SUBSCRIPTIONS) {
+        if (options->filters < options->subscribers || options->qos)
+            refuse("subscriptions: at least one of --filters for each subscriber, QoS 0");
+        options->publishers = 1;
+        options->topics = options->filters;
+        options->shared = true;  // each message reaches one of the subscribers
+        options->warm_up = 0;
+    }
+    if (options->mixed_qos && options->qos)
+        refuse("--mixed-qos and --qos exclude each other");
+    if (options->overlap && !options->topics)
+        refuse("--overlap needs --topics");
+    if (options->pairs && (options->shared || options->own_topics || options->topics || options->slow || options->overlap))
+        refuse("pairs have one topic for each and no other subscriptions");
     if (options->scenario == SCENARIO_OPEN_LOOP && options->rate * options->publishers > 1e7)
         refuse("more than 10 million messages per second");
     if (options->subscribers == 0 && options->publishers && !(options->scenario == SCENARIO_FLOOD && options->qos))
         refuse("without subscribers there is only flood at QoS 1 and 2");
-    if (options->scenario != SCENARIO_PAIRS && (uint64_t)options->publishers * options->subscribers > 10000000)
+    if (options->subscribers == 0 && (options->scenario == SCENARIO_BACKLOG || options->scenario == SCENARIO_SUBSCRIPTIONS))
+        refuse("this scenario needs subscribers");
+    if (!options->pairs && !options->shared && (uint64_t)options->publishers * options->subscribers > 10000000)
         refuse("more than 10 million combinations of publisher and subscriber");
 }
 
 void options_parse(struct options *options, int count, char **arguments)
 {
     enum { FIRST = 256, HOST, PORT, SCENARIO, PUBLISHERS, SUBSCRIBERS, CONNECTIONS, CONCURRENCY, QOS, VERSION,
-           PROPERTIES, OWN_TOPICS, PAYLOAD, MESSAGES, SECONDS, WARM_UP, RATE, TICK, IN_FLIGHT, WINDOW, STALL, CORE, SPIN,
+           PROPERTIES, OWN_TOPICS, TOPICS, PAIRS, SHARED, OVERLAP, FILTERS, MIXED_QOS, SLOW, SLOW_RATE, DURABLE, RETAIN,
+           USER_NAME, PASSWORD, PAYLOAD, MESSAGES, SECONDS, WARM_UP, RATE, TICK, IN_FLIGHT, WINDOW, STALL, CORE, SPIN,
            HANDSHAKE, SHOW_HELP };
     static const struct option known[] = {
         {"host", 1, NULL, HOST}, {"port", 1, NULL, PORT}, {"scenario", 1, NULL, SCENARIO},
         {"publishers", 1, NULL, PUBLISHERS}, {"subscribers", 1, NULL, SUBSCRIBERS},
         {"connections", 1, NULL, CONNECTIONS}, {"concurrency", 1, NULL, CONCURRENCY}, {"qos", 1, NULL, QOS},
         {"version", 1, NULL, VERSION}, {"properties", 0, NULL, PROPERTIES}, {"own-topics", 0, NULL, OWN_TOPICS},
+        {"topics", 1, NULL, TOPICS}, {"pairs", 0, NULL, PAIRS}, {"shared", 0, NULL, SHARED},
+        {"overlap", 0, NULL, OVERLAP}, {"filters", 1, NULL, FILTERS}, {"mixed-qos", 0, NULL, MIXED_QOS},
+        {"slow", 1, NULL, SLOW}, {"slow-rate", 1, NULL, SLOW_RATE}, {"durable", 0, NULL, DURABLE},
+        {"retain", 0, NULL, RETAIN}, {"user-name", 1, NULL, USER_NAME}, {"password", 1, NULL, PASSWORD},
         {"payload", 1, NULL, PAYLOAD}, {"messages", 1, NULL, MESSAGES}, {"seconds", 1, NULL, SECONDS},
         {"warm-up", 1, NULL, WARM_UP}, {"rate", 1, NULL, RATE}, {"tick", 1, NULL, TICK},
         {"in-flight", 1, NULL, IN_FLIGHT},
@@ -124,7 +179,7 @@ void options_parse(struct options *options, int count, char **arguments)
         {"handshake", 0, NULL, HANDSHAKE}, {"help", 0, NULL, SHOW_HELP}, {NULL, 0, NULL, 0}};
     *options = (struct options){.publishers = 1, .subscribers = 1, .connections = 1000, .concurrency = 50,
                                 .version = 4, .payload = 64, .messages = 1000000, .seconds = 3, .rate = 10,
-                                .stall = 1, .in_flight = 20, .core = -1};
+                                .stall = 1, .in_flight = 20, .core = -1, .slow_rate = 4096};
     set_scenario(options, "flood");
     set_host(options, "127.0.0.1");
     int choice, index = 0;
@@ -142,6 +197,18 @@ void options_parse(struct options *options, int count, char **arguments)
         case VERSION: options->version = (int)number(optarg, 4, 5, name); break;
         case PROPERTIES: options->properties = true; break;
         case OWN_TOPICS: options->own_topics = true; break;
+        case TOPICS: options->topics = (uint32_t)number(optarg, 1, 99999999, name); break;
+        case PAIRS: options->pairs = true; break;
+        case SHARED: options->shared = true; break;
+        case OVERLAP: options->overlap = true; break;
+        case FILTERS: options->filters = (uint32_t)number(optarg, 0, 99999999, name); break;
+        case MIXED_QOS: options->mixed_qos = true; break;
+        case SLOW: options->slow = (uint32_t)number(optarg, 0, 10000, name); break;
+        case SLOW_RATE: options->slow_rate = decimal(optarg, 0, 1e9, name); break;
+        case DURABLE: options->durable = true; break;
+        case RETAIN: options->retain = true; break;
+        case USER_NAME: options->user_name = text(optarg, name); break;
+        case PASSWORD: options->password = text(optarg, name); break;
         case PAYLOAD: options->payload = number(optarg, STAMP_SIZE, 16 * 1024 * 1024, name); break;
         case MESSAGES: options->messages = number(optarg, 1, 1000000000, name); break;
         case SECONDS: options->seconds = decimal(optarg, 0.01, 3600, name); break;

@@ -46,16 +46,25 @@ int read_variable_integer(const uint8_t *from, size_t available, uint32_t *value
     return -1;
 }
 
-size_t packet_connect(uint8_t *to, int version, const char *client_identifier)
+size_t packet_connect(uint8_t *to, const struct options *options, const char *client_identifier, bool durable)
 {
-    uint8_t body[SMALL_PACKET_SIZE];
+    uint8_t body[2 * SMALL_PACKET_SIZE];
     size_t length = write_string(body, "MQTT");
-    body[length++] = (uint8_t)version;
-    body[length++] = 0x02;                       // clean session, clean start
-    length += write_16(body + length, 600);      // keep alive: longer than any run, so that no PINGREQ is needed
-    if (version == 5)
+    body[length++] = (uint8_t)options->version;
+    // clean session, clean start, unless the session is to be found again
+    body[length++] = (uint8_t)((durable ? 0 : 0x02) | (options->user_name ? 0x80 : 0) | (options->password ? 0x40 : 0));
+    length += write_16(body + length, 3600);     // keep alive: longer than any run, so that no PINGREQ is needed
+    if (options->version == 5 && durable) {
+        memcpy(body + length, "\x05\x11\x00\x00\x0e\x10", 6);  // session expiry interval: an hour
+        length += 6;
+    } else if (options->version == 5) {
         body[length++] = 0;                      // no properties
+    }
     length += write_string(body + length, client_identifier);
+    if (options->user_name)
+        length += write_string(body + length, options->user_name);
+    if (options->password)
+        length += write_string(body + length, options->password);
     to[0] = PACKET_CONNECT;
     size_t header = 1 + write_variable_integer(to + 1, length);
     memcpy(to + header, body, length);
@@ -76,6 +85,50 @@ size_t packet_subscribe(uint8_t *to, int version, const char *filter, int qos)
     return header + length;
 }
 
+void write_topic_number(uint8_t *to, uint32_t number)
+{
+    uint32_t parts[] = {number / 1000, number % 1000};
+    for (int part = 0; part < 2; part++) {
+        uint8_t *at = to + part * 6;
+        for (int digit = 4; digit >= 0; digit--) {
+            at[digit] = (uint8_t)('0' + parts[part] % 10);
+            parts[part] /= 10;
+        }
+    }
+    to[5] = '/';
+}
+
+// Room for the first byte and a remaining length of at most two bytes, then the packet identifier and no properties.
+enum { FILTER_PACKET_HEADER = 3 };
+
+void filter_packet_open(struct filter_packet *packet, int version)
+{
+    packet->length = FILTER_PACKET_HEADER;
+    packet->length += write_16(packet->bytes + packet->length, 1);
+    packet->version = version;
+    packet->count = 0;
+    if (version == 5)
+        packet->bytes[packet->length++] = 0;
+}
+
+void filter_packet_add(struct filter_packet *packet, const char *filter, int qos)
+{
+    packet->length += write_string(packet->bytes + packet->length, filter);
+    if (qos >= 0)
+        packet->bytes[packet->length++] = (uint8_t)qos;
+    packet->count++;
+}
+
+const uint8_t *filter_packet_close(struct filter_packet *packet, uint8_t first, size_t *length)
+{
+    size_t remaining = packet->length - FILTER_PACKET_HEADER;
+    size_t start = remaining < 128 ? 1 : 0;
+    packet->bytes[start] = first | 0x02;
+    write_variable_integer(packet->bytes + start + 1, remaining);
+    *length = packet->length - start;
+    return packet->bytes + start;
+}
+
 // Properties that applications commonly set: one that the broker rewrites, the others passed on as they are.
 static size_t write_publish_properties(uint8_t *to)
 {
@@ -92,12 +145,12 @@ static size_t write_publish_properties(uint8_t *to)
 }
 
 void packet_publish_template(struct template *template, const struct options *options, const char *topic,
-                             uint32_t publisher)
+                             uint32_t publisher, int qos)
 {
     uint8_t head[2 * SMALL_PACKET_SIZE];
     size_t length = write_string(head, topic);
     size_t identifier_offset = length;
-    if (options->qos)
+    if (qos)
         length += write_16(head + length, 0);
     if (options->version == 5) {
         uint8_t properties[SMALL_PACKET_SIZE];
@@ -109,11 +162,12 @@ void packet_publish_template(struct template *template, const struct options *op
     uint8_t *bytes = malloc(5 + length + options->payload);
     if (!bytes)
         abort();
-    bytes[0] = (uint8_t)(PACKET_PUBLISH | options->qos << 1);
+    bytes[0] = (uint8_t)(PACKET_PUBLISH | qos << 1 | (options->retain ? 1 : 0));
     size_t header = 1 + write_variable_integer(bytes + 1, length + options->payload);
     memcpy(bytes + header, head, length);
     template->bytes = bytes;
-    template->identifier_offset = options->qos ? header + identifier_offset : 0;
+    template->identifier_offset = qos ? header + identifier_offset : 0;
+    template->number_offset = options->topics ? header + identifier_offset - 2 - NUMBER_SIZE : 0;
     template->payload_offset = header + length;
     template->length = header + length + options->payload;
     uint8_t *payload = bytes + template->payload_offset;

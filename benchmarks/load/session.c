@@ -35,7 +35,11 @@ static void send_acknowledgement(struct load *load, struct connection *connectio
 
 void topic_name(const struct options *options, char *to, size_t size, uint32_t publisher)
 {
-    if (options->scenario == SCENARIO_PAIRS || options->own_topics)
+    if (options->scenario == SCENARIO_SUBSCRIPTIONS)
+        snprintf(to, size, "device/00000/00000/v");
+    else if (options->topics)
+        snprintf(to, size, "bench/load/%u/00000/00000/v", publisher);
+    else if (options->pairs || options->own_topics)
         snprintf(to, size, "bench/load/%u", publisher);
     else
         snprintf(to, size, "bench/load");
@@ -43,12 +47,13 @@ void topic_name(const struct options *options, char *to, size_t size, uint32_t p
 
 void start_session(struct load *load, struct connection *connection)
 {
-    static const char *const roles[] = {"publisher", "subscriber", "idle", "visitor"};
+    static const char *const roles[] = {"publisher", "subscriber", "idle", "visitor", "holder", "slow"};
     char identifier[64];
     snprintf(identifier, sizeof identifier, "load-%d-%s-%u", (int)getpid(), roles[connection->role],
              connection->number);
-    uint8_t packet[SMALL_PACKET_SIZE];
-    size_t length = packet_connect(packet, load->options.version, identifier);
+    uint8_t packet[2 * SMALL_PACKET_SIZE + 8];
+    bool durable = load->options.durable && connection->role == ROLE_SUBSCRIBER;
+    size_t length = packet_connect(packet, &load->options, identifier, durable);
     memcpy(connection_reserve(load, connection, length), packet, length);
     connection->stage = STAGE_WAIT_CONNACK;
 }
@@ -63,15 +68,24 @@ static void session_ready(struct load *load, struct connection *connection)
 
 static void send_subscribe(struct load *load, struct connection *connection)
 {
-    char filter[64];
+    // All of them match the topics of --topics; which one a subscriber has depends on its number.
+    static const char *const overlapping[] = {"bench/load/#", "bench/+/#", "+/load/+/+/+/v", "bench/load/+/+/+/+", "+/+/#"};
+    const struct options *options = &load->options;
+    char filter[64], topic[64];
+    topic_name(options, topic, sizeof topic, connection->number);
     if (connection->role == ROLE_VISITOR)
-        snprintf(filter, sizeof filter, "bench/visit/%u", connection->number);
-    else if (load->options.own_topics && load->options.scenario != SCENARIO_PAIRS)
-        snprintf(filter, sizeof filter, "bench/load/+");
-    else
-        topic_name(&load->options, filter, sizeof filter, connection->number);
+        snprintf(topic, sizeof topic, "bench/visit/%u", connection->number);
+    else if (options->overlap)
+        snprintf(topic, sizeof topic, "%s", overlapping[connection->number % (sizeof overlapping / sizeof *overlapping)]);
+    else if (options->topics)
+        snprintf(topic, sizeof topic, "bench/load/#");
+    else if (options->own_topics && !options->pairs)
+        snprintf(topic, sizeof topic, "bench/load/+");
+    bool shared = options->shared && connection->role == ROLE_SUBSCRIBER;
+    snprintf(filter, sizeof filter, "%s%.50s", shared ? "$share/load/" : "", topic);
     uint8_t packet[SMALL_PACKET_SIZE];
-    size_t length = packet_subscribe(packet, load->options.version, filter, load->options.qos);
+    int qos = connection->subscriber ? connection->subscriber->qos : options->qos;
+    size_t length = packet_subscribe(packet, options->version, filter, qos);
     memcpy(connection_reserve(load, connection, length), packet, length);
     connection->stage = STAGE_WAIT_SUBACK;
 }
@@ -97,7 +111,7 @@ static void handle_connack(struct load *load, struct connection *connection, con
             return;
         }
     }
-    if (connection->publisher && maximum_qos < (uint32_t)load->options.qos) {
+    if (connection->publisher && maximum_qos < (uint32_t)connection->publisher->qos) {
         note_error(load, &load->errors.refused, "the broker allows QoS %u only", maximum_qos);
         connection_close(load, connection);
         return;
@@ -107,7 +121,12 @@ static void handle_connack(struct load *load, struct connection *connection, con
         if (connection->publisher->free_count > receive_maximum)
             connection->publisher->free_count = receive_maximum;
     }
-    if (connection->role == ROLE_SUBSCRIBER || connection->role == ROLE_VISITOR)
+    bool returned = load->options.durable && connection->role == ROLE_SUBSCRIBER && body[0] & 1;
+    bool later = load->options.scenario == SCENARIO_FETCH;  // run_fetch subscribes
+    bool subscribes = connection->role == ROLE_SUBSCRIBER || connection->role == ROLE_VISITOR || connection->role == ROLE_SLOW;
+    if (connection->role == ROLE_HOLDER || load->options.scenario == SCENARIO_SUBSCRIPTIONS)
+        session_ready(load, connection);
+    else if (subscribes && !returned && !later)
         send_subscribe(load, connection);
     else
         session_ready(load, connection);
@@ -125,12 +144,15 @@ static void handle_suback(struct load *load, struct connection *connection, cons
         fail(load, connection, "unexpected or malformed SUBACK");
         return;
     }
-    if (body[at] != load->options.qos) {
+    int asked = connection->subscriber ? connection->subscriber->qos : load->options.qos;
+    if (body[at] != asked) {
         note_error(load, &load->errors.refused, "SUBACK with code %u", body[at]);
         connection_close(load, connection);
         return;
     }
     session_ready(load, connection);
+    if (connection->role == ROLE_SLOW)
+        slow_begin(load, connection);
     if (connection->role == ROLE_VISITOR) {
         histogram_add(&load->latency, clock_nanoseconds() - connection->opened_at);
         memcpy(connection_reserve(load, connection, 2), "\xE0\x00", 2);
@@ -146,20 +168,29 @@ static void count_delivery(struct load *load, struct subscriber *subscriber, con
     memcpy(&number, payload + STAMP_PUBLISHER, sizeof number);
     memcpy(&sequence, payload + STAMP_SEQUENCE, sizeof sequence);
     memcpy(&stamp, payload + STAMP_TIME, sizeof stamp);
-    bool pairs = load->options.scenario == SCENARIO_PAIRS;
+    bool pairs = load->options.pairs;
     if (number >= load->options.publishers || (pairs && number != subscriber->connection.number)) {
         note_error(load, &load->errors.wrong_message, "message of unknown publisher %u", number);
         return;
     }
     struct publisher *publisher = &load->publishers[number];
-    uint32_t *expected = &subscriber->expected[pairs ? 0 : number];
-    int32_t ahead = (int32_t)(sequence - *expected);
+    int32_t ahead = 0;
+    if (publisher->shared_seen) {  // in order for each subscriber, but nobody gets all of them
+        uint8_t *byte = &publisher->shared_seen[(sequence & 0xFFFF) >> 3];
+        uint8_t bit = (uint8_t)(1u << (sequence & 7));
+        ahead = *byte & bit ? -1 : 0;
+        *byte |= bit;
+    } else {
+        uint32_t *expected = &subscriber->expected[pairs ? 0 : number];
+        ahead = (int32_t)(sequence - *expected);
+        if (ahead >= 0)
+            *expected = sequence + 1;
+    }
     if (ahead < 0) {
         load->counters.duplicates++;
         return;
     }
     load->counters.gap_losses += (uint64_t)ahead;
-    *expected = sequence + 1;
     load->counters.received++;
     histogram_add(&load->latency, load->now > stamp ? load->now - stamp : 0);
     // After a stall the window is open already: what then comes late must not open it further.
@@ -203,8 +234,22 @@ static void handle_publish(struct load *load, struct connection *connection, uin
         subscriber->unreleased[identifier >> 3] |= bit;
         load->unreleased += fresh;
     }
-    if (qos != load->options.qos || length - at != load->options.payload)
+    int wanted = load->options.qos;
+    if (load->options.mixed_qos && length - at >= STAMP_SIZE) {
+        uint32_t number;
+        memcpy(&number, body + at + STAMP_PUBLISHER, sizeof number);
+        int sent = number < load->options.publishers ? load->publishers[number].qos : 0;
+        wanted = sent < subscriber->qos ? sent : subscriber->qos;
+    }
+    if (load->options.scenario == SCENARIO_FETCH) {
+        wanted = 0;
+        if (!(first & 1))
+            note_error(load, &load->errors.wrong_message, "a message that is not marked as retained");
+    }
+    if (qos != wanted || length - at != load->options.payload)
         note_error(load, &load->errors.wrong_message, "message with QoS %d and %zu bytes", qos, length - at);
+    else if (load->options.scenario == SCENARIO_FETCH)
+        count_fetched(load, body + at);
     else if (fresh)
         count_delivery(load, subscriber, body + at);
     else
@@ -230,7 +275,7 @@ static void handle_publisher_step(struct load *load, struct connection *connecti
     uint8_t awaited = first == PACKET_PUBACK ? SLOT_WAIT_PUBACK
                       : first == PACKET_PUBREC ? SLOT_WAIT_PUBREC
                                                : SLOT_WAIT_PUBCOMP;
-    if (load->options.qos == 0 || identifier == 0 || identifier > load->options.in_flight ||
+    if (publisher->qos == 0 || identifier == 0 || identifier > load->options.in_flight ||
         publisher->slots[identifier] != awaited) {
         fail(load, connection, "acknowledgement of a message that does not wait for it");
         return;
@@ -270,7 +315,13 @@ void handle_packet(struct load *load, struct connection *connection, uint8_t fir
         handle_connack(load, connection, body, length);
         return;
     case PACKET_SUBACK:
-        handle_suback(load, connection, body, length);
+    case PACKET_UNSUBACK:
+        if (connection->filters_asked)
+            holder_answered(load, connection, type, body, length);
+        else if (type == PACKET_SUBACK)
+            handle_suback(load, connection, body, length);
+        else
+            break;
         return;
     case PACKET_PUBACK:
     case PACKET_PUBREC:

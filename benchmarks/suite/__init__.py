@@ -1,0 +1,1 @@
+"""The benchmark suite: what is measured, how brokers are run, and what becomes of the figures."""
