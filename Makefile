@@ -20,7 +20,7 @@ CHECK := sh packaging/check-toolchain.sh
 MQTTJS := build/mqttjs
 HAS_MQTTJS := $(if $(shell command -v npm 2>/dev/null),$(MQTTJS)/.installed)
 
-.PHONY: help run test packaging conformance fuzz crash lint build dist bench test-asan clean FORCE
+.PHONY: help run test packaging conformance fuzz crash lint build dist bench bench-micro instructions test-asan clean FORCE
 
 help:
 	@echo 'make run        build what has changed and start the broker (options: make run ARGS="...")'
@@ -32,7 +32,9 @@ help:
 	@echo 'make lint       formatting, style, types, and who may import whom'
 	@echo 'make build      build only'
 	@echo 'make dist       source archive and wheel, in dist/'
-	@echo 'make bench      the benchmarks (options: make bench ARGS="...")'
+	@echo 'make bench      the benchmarks (within two minutes: make bench QUICK=1; options: make bench ARGS="...")'
+	@echo 'make bench-micro  times of single functions'
+	@echo 'make instructions  instructions of each kind of work, compared with the baseline'
 	@echo 'make test-asan  the tests of the compiled modules under AddressSanitizer and UndefinedBehaviourSanitizer'
 	@echo 'make clean      remove everything that was built, .venv too'
 
@@ -69,12 +71,22 @@ lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 	MYPYPATH=.root $(BIN)/python -m mypy.stubtest noctule._speedups --mypy-config-file pyproject.toml \
 		--allowlist packaging/stubtest-allowed.txt --ignore-unused-allowlist --ignore-disjoint-bases
 	PYTHONPATH=.root $(BIN)/lint-imports
 
-bench: build $(VENV)/.has-test
-	$(BIN)/python benchmarks/run.py $(ARGS)
+# QUICK=1 ends within two minutes. Other options, say ARGS="--scenarios core --keep": benchmarks/README.md.
+bench: build $(VENV)/.has-bench
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) $(ARGS)
+
+# Times of single functions; ARGS="--benchmark-compare".
+bench-micro: build $(VENV)/.has-bench
+	$(BIN)/python -m pytest benchmarks/micro $(ARGS)
+
+# Instructions of each kind of work, compared with benchmarks/instructions.json; ARGS=--update makes them the baseline.
+instructions: build
+	$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 build: $(VENV)/.built
 

@@ -401,8 +401,8 @@ assert len(SCENARIOS) == len(ALL)
 #: In the order of their use: what does not fit into two minutes is left out from the end.
 QUICK: Final = words(
     "1-1 100-1 200-pairs 1-100 1-1000 1-1-qos1 1-1-qos2 ping-pong 1000-slow-10 1-10-65536 idle storm 1-1-v5-properties "
-    "topics-1000 filters-10000 access-10000 shared overlap slow-readers watcher durable backlog 1-1-paced tls-one "
-    "ws-many subscriptions retained storm-password mixed-qos"
+    "topics-1000 access-10000 filters-10000 retained shared backlog subscriptions 1-1-paced overlap slow-readers "
+    "mixed-qos storm-password watcher tls-one ws-many durable"
 )
 
 
