@@ -188,6 +188,14 @@ def stop(process: subprocess.Popen[Any], patience_s: float = _STOP_S) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and not only what is left of one until its parent looks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     """Choose a loopback port that nobody uses at this moment."""
     with socket.socket() as probe:
@@ -292,7 +300,7 @@ class RunningBroker:
             with contextlib.suppress(OSError):
                 os.kill(self.pid, signal.SIGTERM)
             deadline = time.monotonic() + patience_s
-            while Path(f"/proc/{self.pid}").exists() and time.monotonic() < deadline:
+            while is_running(self.pid) and time.monotonic() < deadline:
                 time.sleep(0.02)
         stop(self._process, patience_s)
         self._process = None
