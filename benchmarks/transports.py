@@ -28,7 +28,7 @@ from pathlib import Path
 PAYLOAD_BYTES = 64
 WINDOW = 200
 IDLE_S = 30.0  # for making all idle connections
-TOGETHER = 50  # of them are made at one time
+HOLD_TOGETHER = 50  # of them are made at one time
 WAYS = ("tcp", "tls", "ws", "wss")
 WORKS = ("many", "each", "one", "connect", "idle")
 CONNECT = b"\x10%c\x00\x04MQTT\x04\x02\x00\x00\x00%c"
@@ -195,17 +195,27 @@ def exchange(port: int, way: str, context: ssl.SSLContext, work: str, seconds: f
     return counts
 
 
-def make_connections(port: int, way: str, context: ssl.SSLContext, seconds: float) -> Counts:
-    """Connect and go, one after the other."""
+def make_connections(port: int, way: str, context: ssl.SSLContext, seconds: float, together: int) -> Counts:
+    """Connect and go, one after the other, or several at a time."""
     counts = Counts()
     Connection(port, way, context, b"c").socket.close()
     meet("ready")
     start = time.perf_counter()
-    while time.perf_counter() < start + seconds:
-        began = time.perf_counter()
-        Connection(port, way, context, b"c").socket.close()
-        counts.latencies_us.append((time.perf_counter() - began) * 1e6)
-        counts.connections += 1
+
+    def come_and_go(number: int) -> list[float]:
+        latencies_us = []
+        while time.perf_counter() < start + seconds:
+            began = time.perf_counter()
+            Connection(port, way, context, b"c%d" % number).socket.close()
+            latencies_us.append((time.perf_counter() - began) * 1e6)
+        return latencies_us
+
+    if together == 1:
+        counts.latencies_us = come_and_go(0)
+    else:
+        with ThreadPoolExecutor(together) as pool:
+            counts.latencies_us = [one for found in pool.map(come_and_go, range(together)) for one in found]
+    counts.connections = len(counts.latencies_us)
     counts.seconds = time.perf_counter() - start
     meet("finished")
     return counts
@@ -215,7 +225,7 @@ def hold_connections(port: int, way: str, context: ssl.SSLContext, connections: 
     """Connections that say nothing, on top of some that were there before the measurement."""
     counts = Counts()
     held: list[Connection] = []
-    with ThreadPoolExecutor(TOGETHER) as pool:
+    with ThreadPoolExecutor(HOLD_TOGETHER) as pool:
 
         def hold(count: int) -> None:
             held.extend(pool.map(lambda index: Connection(port, way, context, b"i%d" % index), range(len(held), count)))
@@ -228,7 +238,7 @@ def hold_connections(port: int, way: str, context: ssl.SSLContext, connections: 
             if time.perf_counter() > start + IDLE_S:
                 counts.error = f"only {len(held) - warm} of {connections} connections were made in {IDLE_S:g} s"
                 break
-            hold(min(len(held) + TOGETHER, warm + connections))
+            hold(min(len(held) + HOLD_TOGETHER, warm + connections))
     counts.connections = len(held) - warm
     counts.seconds = time.perf_counter() - start
     # The broker has answered every CONNECT; what its threads still do is done when it answers this.
@@ -273,6 +283,7 @@ def main() -> int:
     parser.add_argument("--ca", type=Path, help="the authority that has signed the broker's certificate")
     parser.add_argument("--connections", type=int, default=1_000, help="idle connections")
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--together", type=int, default=1, help="connections that are made at one time")
     parser.add_argument("--core", type=int, help="run on this processor only")
     given = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -285,7 +296,7 @@ def main() -> int:
     try:
         began_cpu_s = time.process_time()
         if given.work == "connect":
-            counts = make_connections(given.port, given.way, context, given.seconds)
+            counts = make_connections(given.port, given.way, context, given.seconds, given.together)
         elif given.work == "idle":
             counts = hold_connections(given.port, given.way, context, given.connections)
         else:

@@ -46,8 +46,7 @@ struct options {
     uint32_t filters;  // flood, open loop: filters of others that match nothing; subscriptions: how many in all
     uint32_t slow;     // flood, open loop: further subscribers that read slowly and are not counted
     double slow_rate;  // bytes per second that a slow subscriber reads
-    const char *user_name;  // NULL: none
-    const char *password;
+    uint32_t users;  // connection n is the user n modulo this, with a password of its own; 0: nobody
     bool spin;        // never sleep in epoll_wait
     bool handshake;   // announce the measured phase on stderr and wait for a line on stdin around it
     size_t payload;
@@ -109,7 +108,9 @@ struct template {
 
 enum { SMALL_PACKET_SIZE = 256 };
 
-size_t packet_connect(uint8_t *to, const struct options *options, const char *client_identifier, bool durable);
+// ``user`` counts where there are users, and ``durable`` asks for a session that outlives the connection.
+size_t packet_connect(uint8_t *to, const struct options *options, const char *client_identifier, uint32_t user,
+                      bool durable);
 size_t packet_subscribe(uint8_t *to, int version, const char *filter, int qos);
 void packet_publish_template(struct template *template, const struct options *options, const char *topic,
                              uint32_t publisher, int qos);

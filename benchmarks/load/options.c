@@ -30,8 +30,7 @@ static const char HELP[] =
     "  --slow-rate BYTES   what each of them reads in a second (4096)\n"
     "  --durable           sessions of subscribers outlive their connections\n"
     "  --retain            every message is retained\n"
-    "  --user-name NAME    in every CONNECT\n"
-    "  --password TEXT     in every CONNECT\n"
+    "  --users N           user names and passwords of so many users: user0 with 'password 0' and so on\n"
     "  --payload BYTES     (64, at least 16)\n"
     "  --messages N        publish at most this many (1000000)\n"
     "  --seconds S         publish at most this long (3)\n"
@@ -72,15 +71,6 @@ static double decimal(const char *text, double low, double high, const char *nam
         exit(2);
     }
     return value;
-}
-
-static const char *text(const char *given, const char *name)
-{
-    if (strlen(given) > 64) {
-        fprintf(stderr, "load: --%s has more than 64 bytes\n", name);
-        exit(2);
-    }
-    return given;
 }
 
 static void set_scenario(struct options *options, const char *name)
@@ -161,7 +151,7 @@ void options_parse(struct options *options, int count, char **arguments)
 {
     enum { FIRST = 256, HOST, PORT, SCENARIO, PUBLISHERS, SUBSCRIBERS, CONNECTIONS, CONCURRENCY, QOS, VERSION,
            PROPERTIES, OWN_TOPICS, TOPICS, PAIRS, SHARED, OVERLAP, FILTERS, MIXED_QOS, SLOW, SLOW_RATE, DURABLE, RETAIN,
-           USER_NAME, PASSWORD, PAYLOAD, MESSAGES, SECONDS, WARM_UP, RATE, TICK, IN_FLIGHT, WINDOW, STALL, CORE, SPIN,
+           USERS, PAYLOAD, MESSAGES, SECONDS, WARM_UP, RATE, TICK, IN_FLIGHT, WINDOW, STALL, CORE, SPIN,
            HANDSHAKE, SHOW_HELP };
     static const struct option known[] = {
         {"host", 1, NULL, HOST}, {"port", 1, NULL, PORT}, {"scenario", 1, NULL, SCENARIO},
@@ -171,7 +161,7 @@ void options_parse(struct options *options, int count, char **arguments)
         {"topics", 1, NULL, TOPICS}, {"pairs", 0, NULL, PAIRS}, {"shared", 0, NULL, SHARED},
         {"overlap", 0, NULL, OVERLAP}, {"filters", 1, NULL, FILTERS}, {"mixed-qos", 0, NULL, MIXED_QOS},
         {"slow", 1, NULL, SLOW}, {"slow-rate", 1, NULL, SLOW_RATE}, {"durable", 0, NULL, DURABLE},
-        {"retain", 0, NULL, RETAIN}, {"user-name", 1, NULL, USER_NAME}, {"password", 1, NULL, PASSWORD},
+        {"retain", 0, NULL, RETAIN}, {"users", 1, NULL, USERS},
         {"payload", 1, NULL, PAYLOAD}, {"messages", 1, NULL, MESSAGES}, {"seconds", 1, NULL, SECONDS},
         {"warm-up", 1, NULL, WARM_UP}, {"rate", 1, NULL, RATE}, {"tick", 1, NULL, TICK},
         {"in-flight", 1, NULL, IN_FLIGHT},
@@ -207,8 +197,7 @@ void options_parse(struct options *options, int count, char **arguments)
         case SLOW_RATE: options->slow_rate = decimal(optarg, 0, 1e9, name); break;
         case DURABLE: options->durable = true; break;
         case RETAIN: options->retain = true; break;
-        case USER_NAME: options->user_name = text(optarg, name); break;
-        case PASSWORD: options->password = text(optarg, name); break;
+        case USERS: options->users = (uint32_t)number(optarg, 1, 1000000, name); break;
         case PAYLOAD: options->payload = number(optarg, STAMP_SIZE, 16 * 1024 * 1024, name); break;
         case MESSAGES: options->messages = number(optarg, 1, 1000000000, name); break;
         case SECONDS: options->seconds = decimal(optarg, 0.01, 3600, name); break;

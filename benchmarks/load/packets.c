@@ -46,13 +46,14 @@ int read_variable_integer(const uint8_t *from, size_t available, uint32_t *value
     return -1;
 }
 
-size_t packet_connect(uint8_t *to, const struct options *options, const char *client_identifier, bool durable)
+size_t packet_connect(uint8_t *to, const struct options *options, const char *client_identifier, uint32_t user,
+                      bool durable)
 {
     uint8_t body[2 * SMALL_PACKET_SIZE];
     size_t length = write_string(body, "MQTT");
     body[length++] = (uint8_t)options->version;
     // clean session, clean start, unless the session is to be found again
-    body[length++] = (uint8_t)((durable ? 0 : 0x02) | (options->user_name ? 0x80 : 0) | (options->password ? 0x40 : 0));
+    body[length++] = (uint8_t)((durable ? 0 : 0x02) | (options->users ? 0xC0 : 0));
     length += write_16(body + length, 3600);     // keep alive: longer than any run, so that no PINGREQ is needed
     if (options->version == 5 && durable) {
         memcpy(body + length, "\x05\x11\x00\x00\x0e\x10", 6);  // session expiry interval: an hour
@@ -61,10 +62,13 @@ size_t packet_connect(uint8_t *to, const struct options *options, const char *cl
         body[length++] = 0;                      // no properties
     }
     length += write_string(body + length, client_identifier);
-    if (options->user_name)
-        length += write_string(body + length, options->user_name);
-    if (options->password)
-        length += write_string(body + length, options->password);
+    if (options->users) {
+        char text[32];
+        snprintf(text, sizeof text, "user%u", user % options->users);
+        length += write_string(body + length, text);
+        snprintf(text, sizeof text, "password %u", user % options->users);
+        length += write_string(body + length, text);
+    }
     to[0] = PACKET_CONNECT;
     size_t header = 1 + write_variable_integer(to + 1, length);
     memcpy(to + header, body, length);

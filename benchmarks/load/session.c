@@ -53,7 +53,7 @@ void start_session(struct load *load, struct connection *connection)
              connection->number);
     uint8_t packet[2 * SMALL_PACKET_SIZE + 8];
     bool durable = load->options.durable && connection->role == ROLE_SUBSCRIBER;
-    size_t length = packet_connect(packet, &load->options, identifier, durable);
+    size_t length = packet_connect(packet, &load->options, identifier, connection->number, durable);
     memcpy(connection_reserve(load, connection, length), packet, length);
     connection->stage = STAGE_WAIT_CONNACK;
 }

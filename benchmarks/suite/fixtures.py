@@ -8,9 +8,9 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-USER_NAME: Final = "bench"
-PASSWORD: Final = "correct horse battery staple"
-_OTHER_USERS: Final = 100
+#: The users of the load generator: user0 with "password 0", and so on.
+USERS: Final = 100
+ARGON2_USERS: Final = 20
 _PBKDF2_ROUNDS: Final = 101  # what mosquitto_passwd takes
 
 
@@ -23,8 +23,7 @@ def _pbkdf2_line(user_name: str, password: str) -> str:
 @functools.cache
 def passwords() -> str:
     """A password file as mosquitto_passwd writes it, with PBKDF2."""
-    lines = [_pbkdf2_line(f"user{number}", f"password {number}") for number in range(_OTHER_USERS)]
-    return "\n".join([*lines, _pbkdf2_line(USER_NAME, PASSWORD)]) + "\n"
+    return "".join(_pbkdf2_line(f"user{number}", f"password {number}") + "\n" for number in range(USERS))
 
 
 @functools.cache
@@ -32,7 +31,8 @@ def argon2_passwords() -> str:
     """A password file with argon2id, of argon2-cffi's own strength."""
     import argon2  # only this set-up needs it
 
-    return f"{USER_NAME}:{argon2.PasswordHasher().hash(PASSWORD)}\n"
+    hasher = argon2.PasswordHasher()
+    return "".join(f"user{number}:{hasher.hash(f'password {number}')}\n" for number in range(ARGON2_USERS))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from suite.fixtures import PASSWORD, USER_NAME
+from suite.fixtures import ARGON2_USERS, USERS
 
 #: What a row counts, and how its cost is called in the report.
 UNITS: Final = {
@@ -147,9 +147,9 @@ CROWD: Final = (
     one("storm", "connect, subscribe, disconnect", "crowd", "--scenario storm --connections 1000000", "visit"),
     one(
         "storm-password",
-        "the same with a password (PBKDF2)",
+        "the same with passwords (PBKDF2) of 100 users",
         "crowd",
-        "--scenario storm --connections 1000000 --user-name {user_name} --password {password}",
+        f"--scenario storm --connections 1000000 --users {USERS}",
         "visit",
         setup="password",
     ),
@@ -157,7 +157,7 @@ CROWD: Final = (
         "storm-hashing",
         "the same, no login remembered",
         "crowd",
-        "--scenario storm --connections 1000000 --user-name {user_name} --password {password}",
+        f"--scenario storm --connections 1000000 --users {USERS}",
         "visit",
         setup="hashing",
     ),
@@ -384,12 +384,19 @@ CORES: Final = tuple(
         (
             "cores-argon2",
             "logins with argon2id",
-            "--scenario storm --connections 1000000 --user-name {user_name} --password {password}",
+            f"--scenario storm --connections 1000000 --concurrency 8 --users {ARGON2_USERS}",
             "visit",
             "hashing-argon2",
             "load",
         ),
-        ("cores-tls", "TLS connections made", "--way tls --work connect", "connection", "tls", "transports"),
+        (
+            "cores-tls",
+            "TLS connections made",
+            "--way tls --work connect --together 4",
+            "connection",
+            "tls",
+            "transports",
+        ),
     )
     for cores in (1, 2)
 )
@@ -430,8 +437,6 @@ def filled(scenario: Scenario, connections: int, scale: int) -> Scenario:
     places = {
         "connections": str(connections),
         "scale": str(scale),
-        "user_name": USER_NAME,
-        "password": PASSWORD,
         "messages": f"{scale:,}",
     }
 
