@@ -98,7 +98,7 @@ dist: build
 # Python itself is not instrumented: the sanitizer's library is loaded before it, and its own allocator is
 # left out so that every object is a malloc() that AddressSanitizer sees.
 ASAN := build/asan
-PARTS := broker _speedups plugins tests packaging pyproject.toml setup.py README.md LICENSE Makefile
+PARTS := broker _speedups plugins tests benchmarks packaging pyproject.toml setup.py README.md LICENSE Makefile
 
 test-asan:
 	@mkdir -p $(ASAN)
