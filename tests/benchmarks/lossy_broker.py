@@ -1,9 +1,10 @@
 """A little broker that loses and repeats what it is told to, to see whether losses are counted.
 
-    python lossy_broker.py PORT [--lose N] [--repeat N] [--pid-file FILE] [--end-after N]
+    python lossy_broker.py PORT [--lose N] [--repeat N] [--repeat-elsewhere N] [--pid-file FILE] [--end-after N]
 
-Every Nth message that it delivers is lost, or delivered twice. It speaks MQTT 3.1.1 at QoS 0 and knows no wildcards:
-everybody gets everything, and of those whose filter begins with $share one after the other.
+Every Nth message that it delivers is lost, or delivered twice: to the same subscriber, or to the next of those that
+share. It speaks MQTT 3.1.1 at QoS 0 and knows no wildcards: everybody gets everything, and of those whose filter begins
+with $share one after the other.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--lose", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=0)
+    parser.add_argument("--repeat-elsewhere", type=int, default=0)
     parser.add_argument("--end-after", type=int, default=0)
     parser.add_argument("--pid-file", type=Path)
     given = parser.parse_args()
@@ -93,6 +95,8 @@ def main() -> None:
                             continue
                         again = given.repeat and delivered % given.repeat == 0
                         target.sendall(packet * 2 if again else packet)
+                        if given.repeat_elsewhere and delivered % given.repeat_elsewhere == 0:
+                            sharing[-1].sendall(packet)
 
 
 if __name__ == "__main__":

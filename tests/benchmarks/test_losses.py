@@ -53,6 +53,11 @@ def test_repetitions_are_no_deliveries(sharing: str) -> None:
     assert (load["received"], load["lost"], load["duplicates"]) == (1000, 0, 50)
 
 
+def test_what_another_member_of_the_group_gets_again_is_a_repetition() -> None:
+    load = run("--scenario flood --subscribers 5 --shared --messages 1000", "--repeat-elsewhere", "20")
+    assert (load["received"], load["lost"], load["duplicates"]) == (1000, 0, 50)
+
+
 def test_the_last_message_lost() -> None:
     """There is no jump in the sequence behind it: it is missed by waiting."""
     load = run("--scenario flood --messages 100", "--lose", "100")

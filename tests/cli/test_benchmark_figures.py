@@ -9,6 +9,7 @@ from noctule.cli.benchmark import measurements as measuring
 from noctule.cli.benchmark.chart import _round_up, chart
 from noctule.cli.benchmark.histogram import Histogram
 from noctule.cli.benchmark.measurements import Measurements
+from noctule.cli.benchmark.repetitions import Repetitions
 from noctule.cli.benchmark.report import compare_lines, report_lines
 
 
@@ -74,6 +75,32 @@ def test_intervals_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result["sent"], result["received"], result["lost"], result["seconds"]) == (40, 40, 2, 4.0)
     assert result["received_per_s"] == 10
     assert result["latency_ms"]["p50"] == pytest.approx(2, rel=0.02)
+
+
+def test_repetitions_of_each_subscriber() -> None:
+    repetitions = Repetitions(is_shared=False)
+    assert [repetitions.is_first(1, 1, sequence) for sequence in (0, 1, 5, 5, 2, 6)] == [True] * 3 + [False] * 2 + [
+        True
+    ]
+    assert repetitions.is_first(2, 1, 5)
+    assert repetitions.is_first(1, 2, 5)
+
+
+def test_repetitions_within_a_group() -> None:
+    repetitions = Repetitions(is_shared=True)
+    assert [repetitions.is_first(n, 1, n) for n in (0, 3, 1, 2)] == [True] * 4
+    assert not repetitions.is_first(9, 1, 3)
+    assert repetitions.is_first(9, 2, 3)
+
+
+def test_a_group_remembers_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noctule.cli.benchmark.repetitions._REMEMBERED", 10)
+    repetitions = Repetitions(is_shared=True)
+    for sequence in (*range(20), 40):
+        assert repetitions.is_first(1, 1, sequence)
+    assert repetitions._seen == {1: {40}}
+    assert repetitions.is_first(1, 1, 35)
+    assert not repetitions.is_first(2, 1, 35)
 
 
 def result_of(**figures: Any) -> dict[str, Any]:

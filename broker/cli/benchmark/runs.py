@@ -10,6 +10,7 @@ import trio
 from noctule._speedups.codec import encode_publish
 from noctule.cli.benchmark.measurements import Measurements
 from noctule.cli.benchmark.raw_connection import STAMP, LoadError, Publisher, RawConnection, now_ns
+from noctule.cli.benchmark.repetitions import Repetitions
 from noctule.cli.benchmark.scenarios import Scenario
 from noctule.client import ClientError
 from noctule.client.handshake import Established
@@ -63,7 +64,7 @@ class Run:
         self._id = secrets.token_hex(4)
         self._opened: list[RawConnection] = []
         self._publishers: list[Publisher] = []
-        self._expected_sequences: dict[tuple[int, int], int] = {}
+        self._repetitions = Repetitions(load.scenario.is_shared)
 
     async def run(self) -> None:
         """Until the time is up. ClientError or LoadError if it cannot even begin."""
@@ -245,11 +246,9 @@ class Run:
         if publisher.outstanding:
             publisher.outstanding -= 1
             publisher.progress.set()
-        key = (subscriber, number)
-        if sequence < self._expected_sequences.get(key, 0):
+        if not self._repetitions.is_first(subscriber, number, sequence):
             self.measurements.repeated += 1
             return
-        self._expected_sequences[key] = sequence + 1
         self.measurements.received += 1
         self.measurements.took(now_ns() - due_ns)
 
