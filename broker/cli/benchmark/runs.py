@@ -327,6 +327,16 @@ class Run:
 
     # What a broker keeps: retained, durable.
 
+    def _kept_delivered(self, subscriber: int, payload: bytes, began_ns: int) -> None:
+        if len(payload) < STAMP.size:
+            return
+        number, sequence, due_ns = STAMP.unpack_from(payload)
+        if not self._repetitions.is_first(subscriber, number, sequence):
+            self.measurements.repeated += 1
+            return
+        self.measurements.received += 1
+        self.measurements.took(now_ns() - max(due_ns, began_ns))
+
     async def _publish_numbered(self, publisher: Publisher, count: int) -> None:
         sent = 0
         while sent < count:
@@ -350,10 +360,9 @@ class Run:
             async def fetch(number: int) -> RawConnection:
                 began_ns = now_ns()
 
-                def on_message(_payload: bytes, retain: bool) -> None:
+                def on_message(payload: bytes, retain: bool) -> None:
                     if retain:
-                        self.measurements.received += 1
-                        self.measurements.took(now_ns() - began_ns)
+                        self._kept_delivered(number, payload, began_ns)
 
                 connection = await self._open("sub", number, nursery, on_message)
                 began_ns = now_ns()
@@ -373,15 +382,14 @@ class Run:
         load = self.load
         async with self._connections() as nursery:
 
-            def count(payload: bytes, _retain: bool) -> None:
-                _, _, due_ns = STAMP.unpack_from(payload)
-                self.measurements.received += 1
-                self.measurements.took(now_ns() - max(due_ns, back_ns))
+            def open_one(number: int, is_new: bool = True) -> Awaitable[RawConnection]:
+                def count(payload: bytes, _retain: bool) -> None:
+                    self._kept_delivered(number, payload, back_ns)
+
+                return self._open("sub", number, nursery, count, is_new=is_new, is_durable=True)
 
             back_ns = now_ns()
-            away = await self._open_all(
-                load.subscribers, lambda number: self._open("sub", number, nursery, count, is_durable=True)
-            )
+            away = await self._open_all(load.subscribers, open_one)
             for connection in away:
                 await connection.subscribe(f"{load.topic}/all", max(load.qos, 1))
                 await connection.leave()
@@ -393,13 +401,12 @@ class Run:
             self.measurements.close_interval()
             self.measurements.expected = load.messages * load.subscribers
             back_ns = now_ns()
-            back = await self._open_all(
-                load.subscribers,
-                lambda number: self._open("sub", number, nursery, count, is_new=False, is_durable=True),
-            )
+            back = await self._open_all(load.subscribers, lambda number: open_one(number, is_new=False))
             await self._drain()
             self.measurements.finish()
             for connection in back:
                 await connection.leave()
             # The sessions are thrown away, with what may be left in them.
-            await self._open_all(load.subscribers, lambda number: self._open("sub", number, nursery, count))
+            await self._open_all(
+                load.subscribers, lambda number: self._open("sub", number, nursery, lambda _payload, _retain: None)
+            )
