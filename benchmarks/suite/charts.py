@@ -118,7 +118,7 @@ def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[
     """A line for each series, both axes logarithmic; a bar at each point is its spread."""
     width, height, left, top, bottom = 640, 400, 70, 60, 350
     points = [point for one in series.values() for point in one]
-    across = scale_for([x for x, _ in points], left, width - 30)
+    across = scale_for([x for x, _ in points], left, width - 45)
     up = scale_for([v for _, s in points for v in (s.least, s.greatest)], bottom, top)
     body = _legend(list(series), 18 + _LEGEND - 6)
     for tick in across.ticks():
@@ -127,7 +127,7 @@ def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[
         body.append(f"<text x='{x:.1f}' y='{bottom + 16}' text-anchor='middle' {_FONT}>{_label(tick)}</text>")
     for tick in up.ticks():
         y = up.at(tick)
-        body.append(f"<line x1='{left}' y1='{y:.1f}' x2='{width - 30}' y2='{y:.1f}' {_GRID}/>")
+        body.append(f"<line x1='{left}' y1='{y:.1f}' x2='{width - 45}' y2='{y:.1f}' {_GRID}/>")
         body.append(f"<text x='{left - 6}' y='{y + 4:.1f}' text-anchor='end' {_FONT}>{_label(tick)}</text>")
     body.append(
         f"<text x='{(left + width) / 2:.0f}' y='{bottom + 36}' text-anchor='middle' {_FONT}>{escape(x_title)}</text>"

@@ -147,7 +147,7 @@ CROWD: Final = (
     one("storm", "connect, subscribe, disconnect", "crowd", "--scenario storm --connections 1000000", "visit"),
     one(
         "storm-password",
-        "the same with passwords (PBKDF2) of 100 users",
+        "connect with a password (PBKDF2), 100 users",
         "crowd",
         f"--scenario storm --connections 1000000 --users {USERS}",
         "visit",
@@ -155,7 +155,7 @@ CROWD: Final = (
     ),
     one(
         "storm-hashing",
-        "the same, no login remembered",
+        "connect with a password, no login remembered",
         "crowd",
         f"--scenario storm --connections 1000000 --users {USERS}",
         "visit",
@@ -169,7 +169,7 @@ WORK: Final = (
     one("topics-1000", "1 → 1, 1,000 topics in turn", "work", flood(1, 1, "--topics 1000"), warm_up=20_000),
     one(
         "filters-10000",
-        "the same among 10,000 filters of others",
+        "1 → 1, 1,000 topics, 10,000 filters of others",
         "work",
         flood(1, 1, "--topics 1000 --filters 10000"),
         warm_up=20_000,
@@ -191,6 +191,14 @@ WORK: Final = (
     ),
     one("readers", "1 → 5", "work", flood(1, 5), warm_up=10_000),
     one("slow-readers", "1 → 5 beside 5 that read slowly", "work", flood(1, 5, "--slow 5"), warm_up=10_000),
+    one(
+        "access-10000-topic",
+        "1 → 1, one topic, 10,000 access rules",
+        "work",
+        flood(1, 1),
+        warm_up=20_000,
+        setup="access-10000",
+    ),
     one(
         "access-10",
         "1 → 1, 1,000 topics, 10 access rules",
@@ -221,7 +229,7 @@ WORK: Final = (
         "work",
         (
             Row("backlog-keep", "QoS 1 to a session that is away", "message", "keep"),
-            Row("backlog-return", "its return", "message", "return"),
+            Row("backlog-return", "the return of a session that was away", "message", "return"),
         ),
         words("--scenario backlog --publishers 20 --qos 1 --stall 10"),
         setup="disk",
