@@ -63,6 +63,10 @@ class Session(Subscriber):
     @property
     def unreleased(self) -> int:
         """How many QoS 2 messages of the peer's wait for their PUBREL."""
+    def unreleased_ids(self) -> list[int]:
+        """Their packet identifiers."""
+    def is_in_flight(self, packet_id: int) -> bool:
+        """Whether a message was sent under this packet identifier that the peer has not acknowledged."""
     def attach(self, outlet: Outlet, receive_maximum: int) -> None:
         """Deliver over this connection from now on, first what an earlier one left unacknowledged."""
     def detach(self) -> None:

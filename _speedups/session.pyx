@@ -257,6 +257,15 @@ cdef class Session(Subscriber):
         """How many QoS 2 messages of the peer's wait for their PUBREL."""
         return self.received.count
 
+    def unreleased_ids(self):
+        """Their packet identifiers."""
+        return [self.received.slots[i].packet_id for i in range(<uint32_t>1 << self.received.bits)
+                if self.received.slots[i].packet_id] if self.received.slots != NULL else []
+
+    def is_in_flight(self, uint16_t packet_id):
+        """Whether a message was sent under this packet identifier that the peer has not acknowledged."""
+        return find_flight(&self.sent, packet_id) != NULL
+
     # --- connection comes and goes ---
 
     def attach(self, Outlet outlet not None, uint32_t receive_maximum):

@@ -8,6 +8,9 @@ from types import TracebackType
 from typing import Any, Final
 
 import trio
+from noctule.bridges.bridges import Bridges
+from noctule.bridges.here import Here
+from noctule.bridges.remote import BridgeError
 from noctule.config.differences import Change, differences, in_effect
 from noctule.config.settings import Carrier, ListenerSettings, Settings
 from noctule.core.authentication import AuthenticationMethod
@@ -91,6 +94,7 @@ class Broker:
         means = self._dispatcher.means
         self._rejudging = Rejudging(means, self._clock)
         self.for_plugins = PluginBroker(means, self._dispatcher.watching, self._rejudging, self._clock)
+        self.bridges = Bridges(Here(self.state, self._clock, self._streams.serve, self.for_plugins.publish))
         self.metrics = Metrics()
         for hook in self.hooks.add_metrics:
             _asked("add_metrics", hook, self.metrics)
@@ -152,8 +156,8 @@ class Broker:
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and serve. ``task_status`` is told the URLs when every listener is open.
 
-        ListenError where an address cannot be listened on, PluginError where a plugin refuses: nothing is left open
-        then.
+        ListenError where an address cannot be listened on, PluginError where a plugin refuses, BridgeError where a
+        bridge's settings cannot be used: nothing is left open then.
         """
         self._check_entrances(self.settings)
         try:
@@ -201,6 +205,7 @@ class Broker:
         http: list[Listening] = []
         started: set[str] = set()
         has_started = False
+        bridges = self.bridges.prepare(self.settings.bridges)
         try:
             for hook in self.hooks.broker_starting:
                 await self._ask_to_start("broker_starting", hook)
@@ -226,6 +231,7 @@ class Broker:
                 self._dispatcher.decisions.wait_in(connections, self._clock)
                 for gateway in self.gateways:
                     connections.start_soon(gateway.run)
+                await connections.start(self.bridges.run, bridges)
                 accept = self._acceptance(connections)
                 async with trio.open_nursery() as accepting:
                     await accepting.start(self._reception.serve, lambda bound, entrance: accept(bound, entrance, None))
@@ -246,6 +252,7 @@ class Broker:
                 self._reception.close()
                 for opened in http:
                     opened.close()
+                await self.bridges.stop()
                 await self._end_links()
                 self._dispatcher.means.fault_log.sum_up()
                 await self._stop_plugins(self.hooks.broker_stopping)
@@ -348,13 +355,14 @@ class Broker:
         """Put other settings into effect, as a whole or not at all; what has changed, and what of it takes a restart:
         that stays as it is until then, and is told at the next reload again.
 
-        Who may no longer be connected is disconnected, and what is no longer allowed is dropped. PluginError and
-        ListenError where the settings cannot be used: then everything stays as it was.
+        Who may no longer be connected is disconnected, and what is no longer allowed is dropped. PluginError,
+        ListenError and BridgeError where the settings cannot be used: then everything stays as it was.
         """
         async with self._reloading:
             changes = differences(self.settings, settings)
             now = in_effect(self.settings, settings, self.hooks.by_name)
             self._check_entrances(now)
+            bridges = self.bridges.prepare(now.bridges)
             entrances = await self._reception.prepare(settings.listeners)
             try:
                 effects = [(hook, await self._ask_to_reload(hook, settings)) for hook in self.hooks.prepare_reload]
@@ -373,6 +381,7 @@ class Broker:
                     effect()
                 except Exception:  # it was to be ready: the others, and the settings, are in effect
                     self.state.logger.exception("Plugin %s has failed to put its new options into effect", hook.plugin)
+            await self.bridges.put_into_effect(bridges)
             await self._recheck()
             if self._operations is not None:
                 self._operations.settings_changed()
@@ -475,14 +484,14 @@ class Broker:
                 await all_gone.wait()
 
 
-def _only_refusal(group: ExceptionGroup[Exception]) -> ListenError | PluginError | None:
+def _only_refusal(group: ExceptionGroup[Exception]) -> ListenError | PluginError | BridgeError | None:
     """Why the broker could not start, where that is all that is in the group."""
     if len(group.exceptions) != 1:
         return None
     error = group.exceptions[0]
     if isinstance(error, ExceptionGroup):
         return _only_refusal(error)
-    return error if isinstance(error, ListenError | PluginError) else None
+    return error if isinstance(error, ListenError | PluginError | BridgeError) else None
 
 
 def _methods_of(hooks: HookTable) -> list[AuthenticationMethod]:

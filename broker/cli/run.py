@@ -14,6 +14,7 @@ from typing import Final
 import trio
 from noctule._version import __version__
 from noctule.app import HAS_REACTOR, Broker, QuietCollector
+from noctule.bridges.remote import BridgeError
 from noctule.cli.config_file import EXIT_BAD_CONFIG, add_config_option, counted, print_problems
 from noctule.cli.log_output import open_log, reopen_log_files
 from noctule.cli.notify import ServiceManager, service_manager
@@ -115,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         with QuietCollector(), _pid_file(settings.pid_file):
             stopped_gracefully = trio.run(_serve, broker, loaded.sources, arguments)
     except ExceptionGroup as group:
-        mine, others = group.split((ListenError, PluginError))
+        mine, others = group.split((ListenError, PluginError, BridgeError))
         if others is not None or mine is None:
             raise
         for refusal in _flattened(mine):
@@ -250,7 +251,7 @@ async def reload(broker: Broker, arguments: argparse.Namespace) -> None:
             _logger.error("%s: %s", problem.place, problem)
         _logger.error("Nothing has changed: %s in the configuration", counted(len(error.problems), "error"))
         return
-    except (ListenError, PluginError) as error:
+    except (ListenError, PluginError, BridgeError) as error:
         _logger.error("Nothing has changed: %s", error)
         return
     except Exception:

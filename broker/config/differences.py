@@ -1,6 +1,6 @@
 """What changed from one configuration to another, and what of it takes a restart: what a reload reports and does."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
@@ -27,11 +27,12 @@ class Change:
 def differences(old: Settings, new: Settings) -> tuple[Change, ...]:
     """Everything that is different, in the order of the options; empty where nothing is.
 
-    Listeners are the same where their addresses and port are, plugins where their name is.
+    Listeners are the same where their addresses and port are, bridges and plugins where their name is.
     """
     return (
         *_listeners(old.listeners, new.listeners),
-        *_group(old, new, (), leave_out=("listeners",)),
+        *_group(old, new, (), leave_out=("listeners", "bridge")),
+        *_named("bridge", {one.name: one for one in old.bridges}, {one.name: one for one in new.bridges}),
         *_plugins(old.plugins, new.plugins),
     )
 
@@ -79,17 +80,20 @@ def _fixed_fields(config: object) -> list[Field]:
 
 
 def _listeners(old: tuple[ListenerSettings, ...], new: tuple[ListenerSettings, ...]) -> Iterator[Change]:
-    before = {listener.name: listener for listener in old}
-    after = {listener.name: listener for listener in new}
+    yield from _named("listener", {one.name: one for one in old}, {one.name: one for one in new})
+
+
+def _named(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    """Tables that are known by their name."""
     for name in before:
         if name not in after:
-            yield Change(f"listener {name}", "removed", needs_restart=False)
-    for name, listener in after.items():
+            yield Change(f"{kind} {name}", "removed", needs_restart=False)
+    for name, table in after.items():
         if name not in before:
-            yield Change(f"listener {name}", "added", needs_restart=False)
-        elif listener != before[name]:
-            for change in _group(before[name], listener, ()):
-                yield Change(f"listener {name}", f"{change.about}: {change.text}", change.needs_restart)
+            yield Change(f"{kind} {name}", "added", needs_restart=False)
+        elif table != before[name]:
+            for change in _group(before[name], table, ()):
+                yield Change(f"{kind} {name}", f"{change.about}: {change.text}", change.needs_restart)
 
 
 def _group(old: Any, new: Any, path: KeyPath, leave_out: tuple[str, ...] = ()) -> Iterator[Change]:

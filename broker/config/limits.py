@@ -172,3 +172,29 @@ MQTT_SN_NODE_ID_MAX_BYTES: Final = 32
 
 #: Devices that have left and whose DISCONNECT is still answered, should they not have had the answer.
 MQTT_SN_LEFT_MAX: Final = 1_000
+
+#: Bridges: what Mosquitto has, so that a file of its does here what it did there.
+BRIDGE_KEEP_ALIVE_S: Final = 60
+BRIDGE_RESTART_DELAY_S: Final = 5.0
+BRIDGE_RESTART_DELAY_MAX_S: Final = 30.0
+BRIDGE_PRIMARY_RETRY_S: Final = 5.0
+BRIDGE_LAZY_THRESHOLD: Final = 10
+BRIDGE_IDLE_TIMEOUT_S: Final = 60.0
+BRIDGE_ALIAS_MAX: Final = 10
+
+#: How long a connection must last to count as sound: longer than a broker takes to refuse what it does not like.
+BRIDGE_RESTART_SETTLED_S: Final = 10.0
+
+#: How long the other broker may take to answer: it may be at the end of a bad line, and busy with its disk.
+BRIDGE_ANSWER_TIMEOUT_S: Final = 30.0
+
+#: Bytes from the other broker that wait for this one before no more is read: what the reactor reads in some goes.
+BRIDGE_INBOX_MAX_BYTES: Final = 262_144
+
+#: Messages of QoS 0 that wait for a bridge that is lazy, or held to a rate, before the newest are dropped. Those of
+#: QoS 1 and 2 wait in its session.
+BRIDGE_WAITING_MAX_MESSAGES: Final = 1_000
+BRIDGE_WAITING_MAX_BYTES: Final = 1_048_576
+
+#: Topics whose names on the other side are remembered.
+BRIDGE_TOPICS_REMEMBERED: Final = 10_000

@@ -13,11 +13,13 @@ from noctule.config.mosquitto import read_mosquitto
 from noctule.config.options import alternatives_of, fields_of, is_group, item_of_list
 from noctule.config.problems import ConfigError, KeyPath, Positions, Problem
 from noctule.config.safety import (
+    clashing_bridges,
     clashing_gateways,
     clashing_listeners,
     closed_gateways,
     closed_listeners,
     exposed_gateways,
+    open_bridges,
     open_files,
     open_http,
     open_listeners,
@@ -141,11 +143,13 @@ def examine(
             problems += clashing_listeners(settings, positions) + closed_listeners(settings, positions)
             problems += undurable_listeners(settings, positions)
             problems += clashing_gateways(settings, positions) + closed_gateways(settings, positions)
+            problems += clashing_bridges(settings, positions)
     secret_files = {path: (path, place, about) for path, place, about in document.secret_files + checker.secret_files}
     warnings = document.warnings + checker.unsafe + open_files(secret_files.values(), checker.secrets)
     if not problems:
         warnings += open_listeners(settings, positions) + exposed_gateways(settings, positions)
         warnings += open_http(settings, positions)
+        warnings += open_bridges(settings, positions)
     return Examined(
         None if problems else settings,
         tuple(_in_order(problems, document)),

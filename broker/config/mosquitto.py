@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from noctule.config.documents import Document
+from noctule.config.mosquitto_bridges import MosquittoBridges
 from noctule.config.mosquitto_directives import (
     DIRECTIVES,
     PATHS,
@@ -112,6 +113,7 @@ class _Reader:
         self._current: _Listener | None = None
         self._security = _Security()
         self._in_bridge = False
+        self._bridges = MosquittoBridges(document)
         self._plugins: list[_SharedObject] = []
         self._log_types: list[_Line] = []
         self._log_destinations: list[tuple[str, Place]] | None = None
@@ -126,6 +128,7 @@ class _Reader:
         self._finish_plugins()
         self._finish_log()
         self._finish_listeners()
+        self._bridges.finish()
 
     def _read_file(self, path: Path, asked_at: Place | None) -> None:
         # Bytes that are not UTF-8 are common in comments, which nobody reads here.
@@ -211,6 +214,8 @@ class _Reader:
             case OfBridge():
                 if not self._in_bridge:
                     self._wrong(line, 'belongs below a "connection NAME" line')
+                else:
+                    self._bridges.take(line.name, line.text, value, line.place)
             case Special():
                 getattr(self, f"_{line.name}")(line, value)
 
@@ -528,7 +533,7 @@ class _Reader:
 
     def _connection(self, line: _Line, value: str) -> None:
         self._in_bridge = True
-        self._wrong(line, f'bridges are {_NOT_YET}; remove "connection {value}" and the lines that belong to it')
+        self._bridges.begin(value, line.place)
 
     # All in all
 

@@ -91,6 +91,10 @@ SECURITY: Final = frozenset(
 PATHS: Final = frozenset(
     (
         "acl_file",
+        "bridge_cafile",
+        "bridge_capath",
+        "bridge_certfile",
+        "bridge_keyfile",
         "cafile",
         "capath",
         "certfile",
@@ -233,11 +237,10 @@ _OUTSIDE_BRIDGES: Final[Mapping[str, Directive]] = {
     "connection": Special(),
 }
 
-_OF_BRIDGES: Final = (
+_TEXTS_OF_BRIDGES: Final = (
     "address",
     "addresses",
     "bridge_alpn",
-    "bridge_attempt_unsubscribe",
     "bridge_bind_address",
     "bridge_cafile",
     "bridge_capath",
@@ -245,39 +248,44 @@ _OF_BRIDGES: Final = (
     "bridge_ciphers",
     "bridge_ciphers_tls1.3",
     "bridge_identity",
-    "bridge_insecure",
     "bridge_keyfile",
-    "bridge_max_packet_size",
-    "bridge_max_topic_alias",
-    "bridge_outgoing_retain",
     "bridge_protocol_version",
     "bridge_psk",
-    "bridge_receive_maximum",
     "bridge_reload_type",
-    "bridge_require_ocsp",
-    "bridge_session_expiry_interval",
     "bridge_tcp_keepalive",
-    "bridge_tcp_user_timeout",
-    "bridge_tls_use_os_certs",
     "bridge_tls_version",
-    "cleansession",
     "clientid",
-    "idle_timeout",
-    "keepalive_interval",
-    "local_cleansession",
     "local_clientid",
     "local_username",
     "notification_topic",
-    "notifications",
-    "notifications_local_only",
     "remote_clientid",
     "remote_username",
     "restart_timeout",
-    "round_robin",
     "start_type",
-    "threshold",
-    "try_private",
     "username",
+)
+_FLAGS_OF_BRIDGES: Final = (
+    "bridge_attempt_unsubscribe",
+    "bridge_insecure",
+    "bridge_outgoing_retain",
+    "bridge_require_ocsp",
+    "bridge_tls_use_os_certs",
+    "cleansession",
+    "local_cleansession",
+    "notifications",
+    "notifications_local_only",
+    "round_robin",
+    "try_private",
+)
+_NUMBERS_OF_BRIDGES: Final = (
+    "bridge_max_packet_size",
+    "bridge_max_topic_alias",
+    "bridge_receive_maximum",
+    "bridge_session_expiry_interval",
+    "bridge_tcp_user_timeout",
+    "idle_timeout",
+    "keepalive_interval",
+    "threshold",
 )
 
 #: A topic may be ``#``, and a password have blanks.
@@ -285,6 +293,8 @@ _WHOLE_OF_BRIDGES: Final = ("local_password", "password", "remote_password", "to
 
 DIRECTIVES: Final[Mapping[str, Directive]] = {
     **_OUTSIDE_BRIDGES,
-    **dict.fromkeys(_OF_BRIDGES, OfBridge()),
+    **dict.fromkeys(_TEXTS_OF_BRIDGES, OfBridge()),
+    **dict.fromkeys(_FLAGS_OF_BRIDGES, OfBridge(Reading.FLAG)),
+    **dict.fromkeys(_NUMBERS_OF_BRIDGES, OfBridge(Reading.NUMBER)),
     **dict.fromkeys(_WHOLE_OF_BRIDGES, OfBridge(Reading.WHOLE)),
 }

@@ -154,6 +154,45 @@ def open_http(settings: Settings, positions: Positions) -> list[Problem]:
     return [positions.problem(("http", "address"), text)]
 
 
+def clashing_bridges(settings: Settings, positions: Positions) -> list[Problem]:
+    """The bridges that want the name or the client identifier that another one has."""
+    taken: dict[tuple[str, str], int] = {}
+    found = []
+    for index, bridge in enumerate(settings.bridges):
+        for what, value in (("name", bridge.name), ("client identifier here", bridge.client_id_here)):
+            first = taken.setdefault((what, value), index)
+            if first != index:
+                other = positions.place(("bridge", first))
+                found.append(
+                    positions.problem(("bridge", index), f"the {what} {value} is taken by the bridge of {other}")
+                )
+                break
+    return found
+
+
+def open_bridges(settings: Settings, positions: Positions) -> list[Problem]:
+    """The bridges whose password anybody on the way can read, or whose other end may be anybody."""
+    found = []
+    for index, bridge in enumerate(settings.bridges):
+        plain = [one for one in bridge.addresses if not one.startswith(("mqtts://", "wss://", "unix://"))]
+        encrypted = [one for one in bridge.addresses if one.startswith(("mqtts://", "wss://"))]
+        if plain and bridge.remote_password is not None:
+            found.append(
+                positions.problem(
+                    ("bridge", index, "addresses"),
+                    f"the password crosses the network in plain text to {plain[0]}: there is no TLS (mqtts://)",
+                )
+            )
+        if encrypted and not bridge.tls.check_host_name:
+            found.append(
+                positions.problem(
+                    ("bridge", index, "tls", "check_host_name"),
+                    "whoever has any certificate of these authorities can pose as the other broker",
+                )
+            )
+    return found
+
+
 def open_files(files: Iterable[tuple[Path, Place, str]], secrets: Iterable[Place]) -> list[Problem]:
     """The files with secrets that others may read or write; where there is no such file nothing is said here."""
     found = []

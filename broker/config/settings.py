@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 from noctule.config import limits
 from noctule.config.addresses import is_loopback
+from noctule.config.bridges import BridgeSettings
 from noctule.config.http import HttpSettings
 from noctule.config.log import LogSettings
 from noctule.config.mqtt_sn import MqttSnSettings
@@ -685,6 +686,9 @@ class Settings:
             minimum=0,
         ),
     ] = 10.0
+    bridges: Annotated[
+        tuple[BridgeSettings, ...], Option("Bridges: other brokers that messages come from or go to.", key="bridge")
+    ] = ()
     plugins: Annotated[tuple[PluginSettings, ...], Option(is_internal=True)] = ()
 
     def admits_anonymous(self, listener: ListenerSettings) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from noctule.config.settings import ListenerSettings
+from noctule.core.access import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,6 @@ class Origin:
 
     #: None where the other side has shown none.
     certificate: Certificate | None = None
+
+    #: What the other side may do, where its transport knows (a bridge's topics); None: as plugins say.
+    access: Access | None = None

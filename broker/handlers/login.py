@@ -60,7 +60,7 @@ def begin_login(means: Means, link: Link, packet: Connect) -> None:
     """Find out who the client is, where it has not asked for enhanced authentication."""
     origin = origin_of(link, means.state)
     if origin.user_name is not None:
-        identified(means, link, packet, Identity(origin.user_name))
+        identified(means, link, packet, Identity(origin.user_name, origin.access))
         return
     lets_anybody_in = means.hooks.admit_anonymous(means.state.settings, origin.listener)
     if packet.user_name is None and packet.password is None and lets_anybody_in:

@@ -143,7 +143,7 @@ def test_convert_what_cannot_be(tmp_path: Path, capsys: Output) -> None:
     printed = capsys.readouterr()
     assert tomli.loads(printed.out)["listeners"][0]["mount_point"] == "a/"
     lines = printed.err.splitlines()
-    assert lines[0].startswith(f"{path}:6: not converted: connection: bridges are not available in this version yet")
+    assert lines[0].startswith(f'{path}:6: not converted: connection: "b" leads nowhere: expected a line address')
     assert lines[1].startswith(f"{path}:7: not converted: bad: unknown directive")
     assert lines[-1] == "noctule: 2 lines could not be converted"
 

@@ -54,6 +54,9 @@ def test_an_option_of_the_example_switched_on(tmp_path: Path, number: int) -> No
     for before in range(number, -1, -1):
         if lines[before].startswith(("#[", "[")):
             lines[before] = lines[before].removeprefix("#")
+            parent = f"#[[{lines[before].strip('[]').partition('.')[0]}]]"
+            if parent in lines:
+                lines[lines.index(parent)] = parent.removeprefix("#")
             break
     lines[number] = lines[number].removeprefix("#")
     (tmp_path / "conf.d").mkdir()
@@ -71,6 +74,10 @@ def test_an_option_of_the_example_switched_on(tmp_path: Path, number: int) -> No
                 "allow_anonymous to true",
                 '"psk_hint" needs "psk_file": the keys',
                 "is missing: expected a path in quotes",
+                "is missing: expected a text in quotes",
+                "is missing: expected an array",
+                "is missing: expected an array of tables ([[...]])",
+                '"psk_identity" and "psk" go together',
                 '"protocol_version" needs "trusted": the proxies, from which alone it is believed',
                 "nobody could connect: clients without a user name are not let in, and no plugin knows others; name "
                 "one that does (password_file), or set allow_anonymous to true",

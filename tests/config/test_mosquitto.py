@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from config.reading import config_of_plugin, errors, loaded, warnings, written
+from noctule.config.bridges import BridgeTopic, Direction
 from noctule.config.loading import examine, is_mosquitto
 from noctule.config.log import LogLevel, LogStream
 from noctule.config.mosquitto import _Reader
 from noctule.config.mosquitto_directives import DIRECTIVES, OTHER_DEFAULTS, PATHS, SECURITY, Reading, Special
+from noctule.config.options import Secret
 from noctule.config.problems import ConfigError
 from noctule.config.settings import (
     ListenerLimits,
@@ -294,8 +296,14 @@ def test_included_files_begin_before_any_listener(tmp_path: Path) -> None:
 
 def test_a_bridge_keeps_its_topic_and_its_password(tmp_path: Path) -> None:
     """``#`` is a topic there, and may be in a password: no word of them is an error of its own."""
-    text = "allow_anonymous true\nconnection a\ntopic # both 2\nremote_password a #b\naddress h # comment\n"
-    assert len(errors(directive(tmp_path, text))) == 1
+    text = (
+        "allow_anonymous true\nconnection a\ntopic # both 2\nremote_username u\nremote_password a #b\n"
+        "address h # comment\n"
+    )
+    (bridge,) = loaded(directive(tmp_path, text)).settings.bridges
+    assert bridge.topics == (BridgeTopic("#", Direction.BOTH, 2),)
+    assert bridge.remote_password == Secret("a #b")
+    assert bridge.addresses == ("mqtt://h:1883",)
 
 
 def test_equals_signs(tmp_path: Path) -> None:
