@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import hashlib
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +86,10 @@ def environment_name() -> str:
     """What the counts depend on besides our own code."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     version = _first_line(*compiler, "-dumpfullversion")
-    built = platform.python_compiler()
+    # Python's own flags are used for extensions too. Those that name folders say nothing of the code.
+    flags = [flag for flag in str(sysconfig.get_config_var("CFLAGS")).split() if flag[:2] in ("-O", "-f", "-m")]
+    told = " ".join(flag for flag in flags if "=/" not in flag and "prefix-map" not in flag)
+    built = f"{platform.python_compiler()}, flags {hashlib.sha256(told.encode()).hexdigest()[:6]}"
     parts = [
         platform.machine(),
         f"Python {platform.python_version()} ({built})",

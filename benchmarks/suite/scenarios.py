@@ -265,7 +265,7 @@ SCALE: Final = (
         (
             Row("retained-publish", "{messages} retained messages: published", "message", "publish"),
             Row("retained-memory", "{messages} retained messages: memory", "resident message", "memory"),
-            Row("retained-restart", "{messages} retained messages: restart", "second", "restart"),
+            Row("retained-restart", "{messages} retained messages: time to start with them", "second", "restart"),
             Row("retained-fetch", "{messages} retained messages: # delivered, CPU", "message", "fetch"),
             Row("retained-delivery", "{messages} retained messages: # delivered, time", "second", "delivery"),
         ),
