@@ -15,7 +15,7 @@ CONDITIONS = Conditions(5.0, None, None)
 
 def run(arguments: str, *options: str) -> dict[str, Any]:
     broker = read_broker("lossy", {"command": [sys.executable, LOSSY, "{port}", *options]})
-    scenario = one("x", "x", "x", f"{arguments} --stall 0.3")
+    scenario = one("x", "x", "x", f"{arguments} --stall 1")
     with running(broker, "plain", ()) as server:
         return drive(load_command(scenario, CONDITIONS, server.port, server.folder), server.pid, 10).load
 
@@ -37,9 +37,9 @@ def test_nothing_is_lost_where_nothing_is() -> None:
     ],
 )
 def test_every_tenth_is_lost(arguments: str) -> None:
-    load = run(f"{arguments} --messages 1000", "--lose", "10")
-    assert load["sent"] == load["expected"] == 1000
-    assert (load["received"], load["lost"], load["duplicates"]) == (900, 100, 0)
+    load = run(f"{arguments} --messages 1005", "--lose", "10")
+    assert load["sent"] == load["expected"] == 1005
+    assert (load["received"], load["lost"], load["duplicates"]) == (905, 100, 0)
 
 
 def test_losses_of_many_subscribers_add_up() -> None:
