@@ -146,19 +146,43 @@ def test_a_whole_run_with_a_broker_of_ones_own(tmp_path: Path, capsys: pytest.Ca
         "[broken]\ncommand = ['false', '{port}']\n"
     )
     results = tmp_path / "results"
-    words = ["--brokers", "noctule", "--brokers-file", str(mine), "--scenarios", "1-1", "--repetitions", "2"]
+    words = ["--brokers", "relay", "--brokers-file", str(mine), "--scenarios", "1-1-65536", "--repetitions", "2"]
     assert main([*words, "--seconds", "0.1", "--results", str(results)]) == 0
     found = read_results(results / "results.json")
-    assert found.brokers() == ["noctule", "mine"]
-    assert len(found.of("1-1", "noctule")) == len(found.of("1-1", "mine")) == 2
-    assert sum(m.lost for m in found.of("1-1", "noctule")) == 0
-    assert all(m.lost > 0 for m in found.of("1-1", "mine"))
+    assert found.brokers() == ["relay", "mine"]
+    assert len(found.of("1-1-65536", "relay")) == len(found.of("1-1-65536", "mine")) == 2
+    assert sum(m.lost for m in found.of("1-1-65536", "relay")) == 0
+    assert all(m.lost > 0 for m in found.of("1-1-65536", "mine"))
     order = [(m.repetition, m.broker) for m in found.measurements]
-    assert order == [(0, "noctule"), (0, "mine"), (1, "noctule"), (1, "mine")], "in turn"
+    assert order == [(0, "relay"), (0, "mine"), (1, "relay"), (1, "mine")], "in turn"
     assert len(found.left_out) == 1
     assert found.left_out[0].startswith("broken: ")
     report = (results / "report.md").read_text()
-    assert "| 1 → 1, QoS 0 | mine |" in report
+    assert "| 1 → 1, 65,536 bytes | mine |" in report
     assert "broken: " in report
-    assert (results / "costs.svg").exists()
+    assert (results / "results.json").exists()
     assert report == capsys.readouterr().out.removesuffix("\n")
+
+
+def test_scenarios_of_the_matrix_share_a_broker(tmp_path: Path) -> None:
+    """One broker for both, and after the first has failed (it ends after so many messages) another one."""
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        f"[mine]\ncommand = ['{sys.executable}', '{LOSSY}', '{{port}}', '--end-after', '20']\n"
+        f"[good]\ncommand = ['{sys.executable}', '{LOSSY}', '{{port}}', '--pid-file', '{tmp_path}/pid']\n"
+        f"pid_file = '{tmp_path}/pid'\n"
+    )
+    words = ["--brokers", "good", "--brokers-file", str(mine), "--repetitions", "1", "--seconds", "0.5"]
+    words += ["--scenarios", "1-1-v311-qos0-16,1-1-v311-qos0-64", "--results", str(tmp_path / "results")]
+    assert main(words) == 1
+    found = read_results(tmp_path / "results" / "results.json")
+    order = [(m.row, m.broker, bool(m.error)) for m in found.measurements]
+    assert order == [
+        ("1-1-v311-qos0-16", "good", False),
+        ("1-1-v311-qos0-16", "mine", True),
+        ("1-1-v311-qos0-64", "good", False),
+        ("1-1-v311-qos0-64", "mine", True),
+    ]
+    report = (tmp_path / "results" / "report.md").read_text()
+    assert "| 3.1.1, QoS 0, 16 bytes |" in report
+    assert "mine, 1-1-v311-qos0-64, 1 times: " in report
