@@ -4,6 +4,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+#: The same examples every time, however long a busy machine takes for one; tests/fuzz has profiles of its own.
+settings.register_profile("tests", derandomize=True, database=None, deadline=None)
+settings.load_profile("tests")
 
 IN_CI = bool(os.environ.get("CI"))
 

@@ -169,12 +169,29 @@ def secret_fields(group: type, path: tuple[str, ...] = ()) -> list[tuple[str, ..
 
 def test_every_secret_option_is_hidden(tmp_path: Path) -> None:
     paths = secret_fields(Settings)
-    assert sorted(paths) == [("http", "password"), ("mqtt_sn", "password")], "a new secret: set it below too"
-    settings = loaded(
-        written(tmp_path, f'[http]\npassword = "{MARKER}"\n[[mqtt_sn]]\nuser_name = "gateway"\npassword = "{MARKER}"\n')
-    ).settings
+    assert sorted(paths) == [
+        ("bridge", "remote_password"),
+        ("bridge", "tls", "psk"),
+        ("http", "password"),
+        ("mqtt_sn", "password"),
+    ], "a new secret: set it below too"
+    text = f"""
+[http]
+password = "{MARKER}"
+[[mqtt_sn]]
+user_name = "gateway"
+password = "{MARKER}"
+[[bridge]]
+name = "there"
+addresses = ["mqtts://127.0.0.1"]
+remote_user_name = "here"
+remote_password = "{MARKER}"
+topics = [{{ pattern = "#" }}]
+"""
+    settings = loaded(written(tmp_path, text)).settings
     shown = shown_settings(settings)
     assert shown["http"]["password"] == shown["mqtt_sn"][0]["password"] == HIDDEN
+    assert shown["bridge"][0]["remote_password"] == HIDDEN
     assert MARKER.encode() not in json_bytes(shown)
     assert MARKER not in repr(settings)
 
