@@ -192,3 +192,22 @@ def test_too_many_open_files(house: Machine) -> None:
         for connection in connections:
             connection.close()
         assert broker.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("configuration", "first_line"),
+    [
+        (
+            "allow_anonymous = true\n[[listeners]]\nprot = 1883\n",
+            'noctule.toml:3: error: listeners[0].prot: unknown key; did you mean "port"?',
+        ),
+        ('[[listeners]]\naddress = "*"\n', "noctule.toml:1: error: listeners[0]: nobody could connect: "),
+    ],
+)
+def test_errors_of_a_configuration(machine: Machine, configuration: str, first_line: str) -> None:
+    machine.write("noctule.toml", configuration)
+    said = machine.type("noctule run -c noctule.toml", expect_code=3).splitlines()
+    assert said[0].startswith(first_line)
+    assert "\n".join(said[:1]) in PAGE
+    assert said[1:] == ["noctule: not started: 1 error in the configuration"]
+    assert said[1] in PAGE
