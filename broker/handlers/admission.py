@@ -123,7 +123,7 @@ def admit(
         refuse(state, means.fault_log, link, packet, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, str(error))
         return
 
-    _take_over(state, client_id)
+    _take_over(means, link, client_id)
     client_before: Client | None = None if session is None else session.client
     session, present = state.sessions.open(
         client_id,
@@ -295,11 +295,13 @@ def _response_information(state: State, packet: Connect, client_id: str) -> str 
     return base
 
 
-def _take_over(state: State, client_id: str) -> None:
+def _take_over(means: Means, link: Link, client_id: str) -> None:
     """Close the connection that this client identifier has already [MQTT-3.1.4-2] [MQTT-3.1.4-3]."""
+    state = means.state
     session = state.sessions.find(client_id)
     old = session.outlet if session is not None else None
     if not isinstance(old, Link):
         return
     state.logger.debug("Client %s has connected again, closing its old connection.", escaped(client_id))
+    means.takeover_log.note(client_id, old.peer, link.peer, state.plane.now)
     end_connection(state, old, last_packet(old, ReasonCode.SESSION_TAKEN_OVER), reason="the client has connected again")

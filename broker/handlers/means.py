@@ -8,6 +8,7 @@ from noctule.handlers.decisions import Decisions
 from noctule.handlers.denial_log import DenialLog
 from noctule.handlers.fault_log import FaultLog
 from noctule.handlers.login_throttle import LoginThrottle
+from noctule.handlers.takeover_log import TakeoverLog
 from noctule.hooks.table import HookTable
 
 
@@ -20,6 +21,7 @@ class Means:
     fault_log: FaultLog
     decisions: Decisions
     denial_log: DenialLog
+    takeover_log: TakeoverLog
     guards: Guards
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
 
@@ -32,4 +34,12 @@ def make_means(state: State, hooks: HookTable) -> Means:
     fault_log = FaultLog(state.logger, state.plane.deadlines)
     plane = state.plane
     guards = Guards(state.logger, lambda: plane.now)
-    return Means(state, hooks, fault_log, Decisions(state, fault_log), DenialLog(state.logger), guards)
+    return Means(
+        state,
+        hooks,
+        fault_log,
+        Decisions(state, fault_log),
+        DenialLog(state.logger),
+        TakeoverLog(state.logger),
+        guards,
+    )
