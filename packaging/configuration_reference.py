@@ -409,11 +409,27 @@ def _fate(name: str, directive: object, keys: list[str]) -> str:
     if name in STRUCTURE:
         return STRUCTURE[name]
     found = [", ".join(f"`{key}`" for key in keys)] if keys else []
+    if any(_is_missing(key) for key in keys):
+        found.append("*error* where it is set: not available in this version yet")
     if isinstance(directive, Special) and name in SAMPLES:
         document, line = _sample(name), _line_of(name)
         for word, problems in (("error", document.problems), ("warning", document.warnings), ("note", document.notes)):
             found += [f"*{word}*: {problem.text}" for problem in problems if problem.place.line == line]
     return "; ".join(found) or "read"
+
+
+def _is_missing(key: str) -> bool:
+    """Whether a key of the settings, with dots, is one whose feature is still to come."""
+    group: type = Settings
+    option = None
+    for name in key.split("."):
+        option = next((field for field in fields_of(group) if field.key == name), None)
+        if option is None:
+            return False  # an option of a plugin
+        if option.option.later and not option.option.later_values:
+            return True
+        group = _table_in(option) or group
+    return False
 
 
 def _words(harmless: tuple[str, ...], reading: Reading) -> str:

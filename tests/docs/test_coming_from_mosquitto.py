@@ -21,6 +21,12 @@ def test_what_is_not_there_is_refused_or_warned_about() -> None:
         assert isinstance(DIRECTIVES[name], Refused | Ignored), f"{name} is there: take it out of the section"
 
 
+def test_what_the_table_says_is_missing_is_mentioned() -> None:
+    table = text_of("docs/configuration.md").partition("## mosquitto.conf, directive by directive")[2]
+    missing = re.findall(r"^\| `(\w+)` \| .*\*error\* where it is set", table, re.MULTILINE)
+    assert bool(missing) == ("for single listeners" in section("What is not there")), missing
+
+
 def test_the_defaults_that_differ() -> None:
     text = " ".join(section("What differs").split())
     theirs = {name: value for name, value, _ in OTHER_DEFAULTS}
