@@ -14,7 +14,7 @@ def test_wills_at_a_stop(tmp_path: Path) -> None:
     settings = with_store(Settings(data_directory=tmp_path / "store"))
 
     async def main() -> None:
-        async with broker_with(settings=settings) as running:
+        async with broker_with(settings=settings, end_timeout_s=0.05) as running:
             reader = await running.connect("reader", session_expiry_interval_s=600)
             await reader.subscribe("will/#", 1)
             for name, interval_s, delay_s in (
@@ -29,7 +29,7 @@ def test_wills_at_a_stop(tmp_path: Path) -> None:
                 if name == "said goodbye":
                     await client.send(b"\xe0\x00")
                     await client.until_end()
-        async with broker_with(settings=settings) as running:
+        async with broker_with(settings=settings, end_timeout_s=0.05) as running:
             reader = await running.connect("reader", clean_start=False, session_expiry_interval_s=600)
             with trio.fail_after(10):
                 topics = sorted([(await reader.receive_publish()).topic for _ in range(3)])
@@ -49,7 +49,7 @@ def test_wills_at_a_stop(tmp_path: Path) -> None:
 
 def test_who_is_connected_hears_of_the_stop_and_not_of_wills() -> None:
     async def main() -> None:
-        async with broker_with() as running:
+        async with broker_with(end_timeout_s=0.05) as running:
             reader = await running.connect("reader")
             await reader.subscribe("will")
             await running.connect("c", will=Will("will", b"gone"))
