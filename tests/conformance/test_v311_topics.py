@@ -261,7 +261,7 @@ async def test_an_error_of_the_broker_ends_the_connection_that_it_came_on(
             raise MemoryError
 
         with monkeypatch.context() as patch:
-            patch.setattr("noctule.handlers.subscribe.split_filter", run_out)
+            patch.setattr("noctule.handlers.subscribe.mounted", run_out)
             await peer.send(subscribe("$share/g/t", version=version))  # what is plain does not come to the handlers
             await peer.expect_closed()
         with monkeypatch.context() as patch:
