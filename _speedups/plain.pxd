@@ -25,6 +25,8 @@ cdef class PlainClients(Shortcut):
     cdef object _state
     cdef object _judge
     cdef object _is_debugging
+    cdef bint _is_debugging_now
+    cdef double _asked_at
     cdef Welcome _welcome               # of the last client that was judged: of its origin, under these settings
     cdef object _origin
     cdef object _settings
@@ -35,4 +37,5 @@ cdef class PlainClients(Shortcut):
     cdef bint packet(self, Outlet outlet, uint8_t first, const Cursor *body) except -1
     cdef object describe(self, Outlet outlet, str client_id)
     cdef bint _subscribe(self, Link link, Cursor body, bint has_properties) except -1
+    cdef bint _is_heard(self) except -1
     cdef bint _disconnect(self, Link link) except -1

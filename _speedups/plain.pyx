@@ -66,6 +66,7 @@ cdef class PlainClients(Shortcut):
         self._judge = judge
         self._is_debugging = is_debugging
         self._make_client = make_client
+        self._asked_at = -1.0
 
     cdef bint connect(self, Outlet outlet, const Cursor *body) except -1:
         cdef Link link = <Link>outlet
@@ -89,7 +90,7 @@ cdef class PlainClients(Shortcut):
         client_id = PyUnicode_DecodeUTF8(<const char *>name.at, left(&name), "strict")
         if client_id in self.sessions:
             return False
-        if self._state.is_stopping or self._is_debugging(DEBUG):
+        if self._state.is_stopping or self._is_heard():
             return False
         if link.origin is not self._origin or self._state.settings is not self._settings \
                 or self.plane.journal is not self._journal or not self._has_judged:
@@ -179,7 +180,7 @@ cdef class PlainClients(Shortcut):
     cdef bint _disconnect(self, Link link) except -1:
         cdef Session session = link.session
         if pending(&link.out) or session.store_id or session.will is not None or session.expiry_interval_s \
-                or len(self.links) <= 1 or self._is_debugging(DEBUG):
+                or len(self.links) <= 1 or self._is_heard():
             return False            # the last link of all is waited for, and so is one that has something to read
         refuse_while_deciding(self.plane)
         link._untie(False)
@@ -191,6 +192,13 @@ cdef class PlainClients(Shortcut):
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         return True
+
+    cdef bint _is_heard(self) except -1:
+        """Whether each client is to be logged; asked once for every time of the broker's clock."""
+        if self._asked_at != self.plane.now:
+            self._asked_at = self.plane.now
+            self._is_debugging_now = self._is_debugging(DEBUG)
+        return self._is_debugging_now
 
     cdef object describe(self, Outlet outlet, str client_id):
         cdef Link link = <Link>outlet

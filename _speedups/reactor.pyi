@@ -70,5 +70,5 @@ class Reactor:
         """Handle what has come and what comes within the budget; ``now``: the broker's clock, in seconds.
 
         ``linger_long``: nobody else in this thread waits for anything but the reactor's own descriptors. True where
-        there is more to do at once: the caller lets the other tasks run and comes back.
+        there may be more to do at once: the caller lets the other tasks run and comes back.
         """

@@ -588,7 +588,7 @@ cdef class Reactor:
         """Handle what has come and what comes within the budget; ``now``: the broker's clock, in seconds.
 
         ``linger_long``: nobody else in this thread waits for anything but the reactor's own descriptors. True where
-        there is more to do at once: the caller lets the other tasks run and comes back.
+        there may be more to do at once: the caller lets the other tasks run and comes back.
         """
         cdef double start = noctule_clock()
         cdef double spent
@@ -596,6 +596,7 @@ cdef class Reactor:
         cdef double round_at = 0
         cdef bint first = True
         cdef bint may_rest = False
+        cdef bint is_spent = False
         cdef long wait_ns = LINGER_LONG_NS if linger_long else LINGER_NS
         cdef double budget_s = TURN_BUDGET_LONG_S if linger_long else TURN_BUDGET_S
         self._in_turn = True
@@ -622,13 +623,14 @@ cdef class Reactor:
                 may_rest = linger_long and self._strangers >= STRANGERS_MIN and count <= REST_EVENTS_MAX \
                     and spent - round_at < REST_WITHIN_S
                 round_at = spent
-                if self.yield_soon or spent > budget_s:
+                is_spent = spent > budget_s
+                if self.yield_soon or is_spent:
                     break
         finally:
             self._in_turn = False
             if self._closed:
                 self._closed.clear()
-        return bool(self._more)
+        return is_spent or bool(self._more)
 
     cdef int _work(self, int count) except -1:
         cdef int i
