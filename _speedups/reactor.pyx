@@ -128,11 +128,13 @@ cdef enum:
 
 # How long a turn may hold the thread before trio's other tasks get theirs.
 cdef double TURN_BUDGET_S = 0.001
-cdef double TURN_BUDGET_LONG_S = 0.01
+cdef double TURN_BUDGET_LONG_S = 0.02
 # How long it waits in place for the next event. A wait of less than the system's tick costs a programming
-# of the timer (several microseconds on a virtual machine), so it is long unless somebody else is in a hurry.
+# of the timer (several microseconds on a virtual machine), so it is long unless somebody else is in a hurry: longer than
+# another process holds a busy processor at a time, or else whoever shares one with its clients would be left for trio's
+# loop and come back for each of their packets.
 cdef long LINGER_NS = 80_000
-cdef long LINGER_LONG_NS = 3_000_000
+cdef long LINGER_LONG_NS = 8_000_000
 
 # Where many connections send a little each now and then, every message is an event by itself, and waking up for it costs
 # more than handling it. So a round that follows the one before closely rests first, as long as nobody who was heard

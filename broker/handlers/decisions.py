@@ -52,6 +52,9 @@ class Decisions:
         self._nursery: trio.Nursery | None = None
         self._turns: Turns | None = None
         self.counts = DecisionCounts()
+
+        #: Called when a task has been started for an answer, and the data plane should let it run.
+        self.end_turn_soon: Callable[[], object] = lambda: None
         self._fault_log = fault_log
 
     def __len__(self) -> int:
@@ -113,6 +116,7 @@ class Decisions:
         self._waiting[link] = scope
         link.pause()
         self._nursery.start_soon(self._wait, link, whom, awaited, then, scope, self._turns)
+        self.end_turn_soon()
 
     async def _wait(
         self,

@@ -18,7 +18,7 @@ from noctule.net.streams import Streams
 _logger = logging.getLogger("noctule.net")
 
 #: Longer than a turn of the reactor lasts at most.
-_MOMENTS_S = 0.02
+_MOMENTS_S = 0.03
 
 
 class Pump:
@@ -40,6 +40,7 @@ class Pump:
         self._keeping = keeping
         if keeping is not None:
             keeping.end_turn_soon = self._end_turn_soon
+        dispatcher.decisions.end_turn_soon = self._end_turn_soon
 
     def _end_turn_soon(self) -> None:
         """Somebody else waits for this thread."""
@@ -110,6 +111,7 @@ class Pump:
         reconsider = self._clock.reconsider
         wait_readable = trio.lowlevel.wait_readable
         current_time = trio.current_time
+        decisions = self._dispatcher.decisions
         fd = reactor.fileno()
         has_more = False
         try:
@@ -119,8 +121,9 @@ class Pump:
                 else:
                     await wait_readable(fd)
                 # Counting who waits takes longer the more streams there are, and the answer is known then.
-                is_committing = self._keeping is not None and self._keeping.is_committing
-                has_more = turn(current_time(), not is_committing and not self._streams.count and _is_alone())
+                # A decision may be made by a thread, whose answer comes through trio's loop; so does that of a commit.
+                is_awaited = (self._keeping is not None and self._keeping.is_committing) or len(decisions) > 0
+                has_more = turn(current_time(), not is_awaited and not self._streams.count and _is_alone())
                 reconsider()
         finally:
             reactor.close()

@@ -511,3 +511,25 @@ def test_decisions_that_fail_do_not_fill_the_log(caplog: pytest.LogCaptureFixtur
     assert len(caplog.records) == 5
     assert all(record.exc_info for record in caplog.records)
     assert broker.dispatcher.decisions.counts.failed == 100
+
+
+def test_the_turn_ends_for_an_answer_that_is_waited_for() -> None:
+    """A turn that lingers would keep the task from running that has just been started."""
+
+    async def step(data: bytes | None) -> object:
+        await trio.lowlevel.checkpoint()
+        return YES
+
+    async def main() -> None:
+        async with running(step) as world:
+            ended: list[bool] = []
+            world.broker._dispatcher.decisions.end_turn_soon = lambda: ended.append(True)
+            other = await world.connect("other")
+            await other.ping()
+            assert ended == []
+            client = await world.open()
+            await client.send(connect())
+            assert (await client.receive())[0] == 0x20
+            assert ended == [True]
+
+    run_mocked(main)
