@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from noctule._speedups.link import CLOSED, Link
 from noctule._speedups.message import Message
 from noctule.api import hookimpl
-from noctule.config.settings import Settings
+from noctule.config.settings import ListenerSettings, Settings
 from noctule.core.clients import Client
+from noctule.core.origin import Origin
 from noctule.hooks.table import Plugin, make_table
 from noctule.protocol import Connect, ProtocolVersion, SubscriptionRequest, Will, encode_connect, encode_subscribe
 from noctule.protocol import Subscribe as SubscribePacket
@@ -249,6 +250,32 @@ def test_other_settings_hold_from_the_next_client_on() -> None:
     assert came_in(broker, connect("c", keep_alive_s=5)).received() == [(0x20, b"\x00\x00")]
     broker.state.settings = replace(broker.state.settings, allow_anonymous=False)
     assert came_in(broker, connect("d", keep_alive_s=5)).received() == [(0x20, b"\x00\x05")]
+
+
+def test_each_listener_has_its_own_welcome() -> None:
+    settings = Settings(
+        (ListenerSettings(port=1), ListenerSettings(port=2, allow_anonymous=False)), allow_anonymous=True
+    )
+    broker = DirectBroker(settings)
+    open_one, closed_one = settings.listeners
+
+    def answer(client_id: str, origin: Origin) -> list[tuple[int, bytes]]:
+        client = broker.open(V3_1_1)
+        client.link.origin = origin
+        return client.send(connect(client_id)).received()
+
+    for number in range(100):
+        host = f"10.0.0.{number}"
+        assert answer(f"a{number}", Origin(open_one, host)) == [(0x20, b"\x00\x00")]
+        assert answer(f"b{number}", Origin(closed_one, host)) == [(0x20, b"\x00\x05")]
+        # Listeners that the settings do not name (any more) are judged by what they say themselves.
+        gone = ListenerSettings(port=3 + number, allow_anonymous=number % 2 == 0)
+        assert answer(f"c{number}", Origin(gone, host)) == [(0x20, b"\x00\x00" if number % 2 == 0 else b"\x00\x05")]
+    # Who has proven to be somebody is not anonymous.
+    assert answer("d", Origin(open_one, "10.0.1.1", "ann")) == [(0x20, b"\x00\x00")]
+    session = broker.state.sessions.find("d")
+    assert session is not None
+    assert session.owner == "ann"
 
 
 def test_no_more_subscriptions_than_a_session_may_have() -> None:
