@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import getpass
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -26,6 +27,7 @@ from suite.places import BUILD, HERE, BenchmarkError, say
 _READY_S: Final = 20.0
 _RESTART_S: Final = 180.0  # a million messages are written and read again
 _STOP_S: Final = 5.0
+_PORTS: Final = (12_000, 32_000)  # below what Linux takes for outgoing connections
 _INSTALL_S: Final = 300.0
 _PR_SET_PDEATHSIG: Final = 1
 _KEYS: Final = {
@@ -197,10 +199,11 @@ def is_running(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """Choose a loopback port that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Choose a loopback port that nobody uses at this moment, and that the system gives to no outgoing connection."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(*_PORTS)))
+            return int(probe.getsockname()[1])
 
 
 def answers(port: int, speaks_mqtt: bool) -> bool:

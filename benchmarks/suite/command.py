@@ -203,7 +203,7 @@ def machine_facts(brokers: Sequence[Broker], settings: Settings) -> dict[str, st
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "load average at the start": f"{os.getloadavg()[0]:.2f}",
         "cores": f"broker {conditions.broker_core}, load generator {conditions.load_core}",
-        "each run": f"{conditions.seconds:g} s of publishing, {settings.repetitions} repetitions, interleaved",
+        "each run": f"{conditions.seconds:g} s of publishing, repetitions: {settings.repetitions}, interleaved",
     }
     facts |= {broker.name: version_of(broker) for broker in brokers if broker.version}
     facts["command"] = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])

@@ -392,7 +392,7 @@ CORES: Final = tuple(
         (
             "cores-argon2",
             "logins with argon2id",
-            f"--scenario storm --connections 1000000 --concurrency 8 --users {ARGON2_USERS}",
+            f"--scenario storm --connections 1000000 --concurrency 2 --users {ARGON2_USERS}",
             "visit",
             "hashing-argon2",
             "load",
