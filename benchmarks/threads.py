@@ -21,6 +21,9 @@ from pathlib import Path
 
 import argon2
 import trustme
+from suite.document import put
+from suite.places import DOCUMENT
+from suite.report import table
 
 
 def handshakes() -> Callable[[], None]:
@@ -100,11 +103,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="of each work, each time")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--document", action="store_true", help=f"put the table into {DOCUMENT.name} as well")
     given = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("this needs two cores")
-    print("| work | one thread, one core | two threads, two cores | ratio |\n| --- | --- | --- | --- |")
+    rows = []
     for title, make in WORKS.items():
         work = make()
         found: dict[int, list[float]] = {1: [], 2: []}
@@ -113,7 +117,11 @@ def main() -> None:
                 os.sched_setaffinity(0, cores[:threads])
                 found[threads].append(per_second(work, threads, given.seconds))
         one, two = (statistics.median(found[threads]) for threads in (1, 2))
-        print(f"| {title} | {one:,.0f} / s | {two:,.0f} / s | {two / one:.2f}x |", flush=True)
+        rows.append([title, f"{one:,.0f} / s", f"{two:,.0f} / s", f"{two / one:.2f}x"])
+    lines = table(["work", "one thread, one core", "two threads, two cores", "ratio"], rows)
+    print("\n".join(lines))
+    if given.document:
+        DOCUMENT.write_text(put(DOCUMENT.read_text(encoding="utf-8"), "threads", lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

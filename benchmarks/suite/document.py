@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,15 @@ def _table(results: Results, name: str) -> list[str]:
     if kind not in tables or not group:
         raise BenchmarkError(f"there is no table '{name}'; there are {', '.join(single)}, costs GROUP, details GROUP")
     return tables[kind](results, [row for one in group.split(",") for row in results.rows_of(one.strip())])
+
+
+def put(text: str, name: str, lines: Sequence[str]) -> str:
+    """The text with these lines at the place ``<!-- name -->``. BenchmarkError if it has no such place."""
+    place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    filled, count = place.subn(lambda found: found[1] + "\n" + "\n".join(lines).strip() + "\n\n" + found[2], text)
+    if count == 0:
+        raise BenchmarkError(f"there is no place '{name}' in the page")
+    return filled
 
 
 def filled_text(text: str, results: Results) -> str:

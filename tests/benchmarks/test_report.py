@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from suite import charts
 from suite.command import describe
-from suite.document import fill_document, filled_text
+from suite.document import fill_document, filled_text, put
 from suite.figures import Spread
 from suite.measuring import Measurement
 from suite.places import BenchmarkError
@@ -150,6 +150,14 @@ def test_the_page_is_filled(tmp_path: Path) -> None:
     assert (tmp_path / "performance" / "costs.svg").exists()
     fill_document(page, results, tmp_path / "results")
     assert page.read_text() == text, "filling twice changes nothing"
+
+
+def test_one_place_is_filled() -> None:
+    text = "a\n<!-- threads -->\nold\n<!-- end -->\n<!-- results: targets -->\nkept\n<!-- end -->\n"
+    filled = put(text, "threads", ["| new |", ""])
+    assert filled == "a\n<!-- threads -->\n\n| new |\n\n<!-- end -->\n<!-- results: targets -->\nkept\n<!-- end -->\n"
+    with pytest.raises(BenchmarkError, match="no place 'weather'"):
+        put(text, "weather", [])
 
 
 def test_a_place_without_a_table() -> None:

@@ -9,7 +9,7 @@ from suite.scenarios import ALL, SCENARIOS, Scenario, choose, filled, groups
 
 StartNoctule = Callable[[str], RunningBroker]
 
-CONDITIONS = Conditions(0.1, None, None, ("--stall", "10"))
+CONDITIONS = Conditions(0.05, None, None, ("--stall", "10"))
 
 #: The rest of these groups differs in numbers alone.
 OF_THE_MATRIX = [f"{topology}-v5p-qos{qos}-1024" for topology in ("1-1", "200-pairs") for qos in (0, 1, 2)]
