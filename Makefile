@@ -20,6 +20,10 @@ CHECK := sh packaging/check-toolchain.sh
 MQTTJS := build/mqttjs
 HAS_MQTTJS := $(if $(shell command -v npm 2>/dev/null),$(MQTTJS)/.installed)
 
+SHELL_SCRIPTS := .ci/run packaging/check-toolchain.sh packaging/debian/build.sh \
+	$(addprefix packaging/debian/,postinst postrm prerm) \
+	$(addprefix packaging/container/,entrypoint healthcheck mosquitto-command)
+
 .PHONY: help run test packaging conformance fuzz crash lint build dist bench bench-micro instructions test-asan clean FORCE
 
 help:
@@ -75,6 +79,8 @@ lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	MYPYPATH=.root $(BIN)/python -m mypy.stubtest noctule._speedups --mypy-config-file pyproject.toml \
 		--allowlist packaging/stubtest-allowed.txt --ignore-unused-allowlist --ignore-disjoint-bases
 	PYTHONPATH=.root $(BIN)/lint-imports
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
 
 # QUICK=1 ends within two minutes. Other options, say ARGS="--scenarios core --keep": benchmarks/README.md.
 bench: build $(VENV)/.has-bench

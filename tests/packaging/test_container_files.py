@@ -4,9 +4,12 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from noctule.config.http import HttpSettings
+from noctule.config.options import fields_of
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -75,3 +78,12 @@ def test_nobody_gets_in_without_being_asked() -> None:
     text = (CONTAINER / "container.toml").read_text(encoding="utf-8")
     assert "allow_anonymous" not in text
     assert "[plugins.password_file]" in text
+
+
+def test_every_port_that_is_exposed_is_served() -> None:
+    settings = tomllib.loads((CONTAINER / "container.toml").read_text(encoding="utf-8"))
+    http_port = next(field for field in fields_of(HttpSettings) if field.key == "port").default
+    (exposed,) = instructions("EXPOSE")
+    served = [listener["port"] for listener in settings["listeners"]] + [settings["http"].get("port", http_port)]
+    assert sorted(map(str, served)) == sorted(exposed)
+    assert settings["http"]["address"] == "*"

@@ -31,7 +31,7 @@ from packaging_support.scratch_root import (
 from packaging_support.tutorials import TUTORIALS, Tutorial
 
 ROOT = Path(__file__).parent.parent.parent.parent
-MISSING = lacking("buildah", "debootstrap", "unshare", "nsenter", "mosquitto_pub", "mosquitto_sub")
+MISSING = lacking("buildah", "curl", "debootstrap", "unshare", "nsenter", "mosquitto_pub", "mosquitto_sub")
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -138,6 +138,14 @@ def wait_until_it_listens(inside: Inside, port: int = 1883) -> None:
         time.sleep(0.05)
 
 
+def http_status(inside: Inside, path: str, user: tuple[str, str] | None = None) -> int:
+    """What a GET of the HTTP port is answered with."""
+    words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:9883{path}"]
+    done = inside.beside(*words, *(["-u", ":".join(user)] if user else []))
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
 def owned(folder: Path, user: int = 1883) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     os.chown(folder, user, user)
@@ -206,6 +214,9 @@ def test_nothing_configured(image: Image, tmp_path: Path) -> None:
         assert not refused(inside, *user)
         publish_and_receive(inside, *user)
         inside.printed(r"Listening on ws://\S+:9001")
+        assert http_status(inside, "/healthz") == 200
+        assert http_status(inside, "/metrics") == 401
+        assert http_status(inside, "/metrics", ("noctule", password)) == 200
         health = inside.beside("noctule-health", root=True)
         assert (health.returncode, health.stderr) == (0, "")
         inside.stop()
@@ -233,6 +244,7 @@ def test_a_first_user(image: Image, tmp_path: Path, how: str) -> None:
     with image.start(tmp_path, environment=environment, volumes=volumes) as inside:
         wait_until_ready(inside)
         publish_and_receive(inside, "-u", "alice", "-P", "s3cret pass")
+        assert http_status(inside, "/metrics", ("alice", "s3cret pass")) == 200
         assert refused(inside)
         assert refused(inside, "-u", "alice", "-P", "s3cret")
         # Neither the log nor the process has it.
