@@ -103,8 +103,12 @@ class Bridge:
                 if not has_started:
                     has_started = True
                     task_status.started()
-                if is_ready and await self._attempt():
-                    return
+                try:
+                    if is_ready and await self._attempt():
+                        return
+                except Exception:  # it must not end the other bridges, nor the broker
+                    _logger.exception("Bridge %s: an error of the broker's", self.name)
+                    self._span = None
                 await self._rest()
         finally:
             self._tell_here(b"0")

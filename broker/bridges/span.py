@@ -78,7 +78,7 @@ class Span:
             self._pace = Pace(settings.rate_max_per_s, self._connection.send, self._drop_for_rate)
         self._held = bytearray()  # of the other broker's, until this one has accepted the bridge
         self._is_present = False
-        self._accepted = trio.Event()
+        self._answered = trio.Event()  # by this broker, to CONNECT
         self._over = trio.Event()
         self._why = ""
         self._keep_alive_s = 0
@@ -94,6 +94,7 @@ class Span:
         if not self._why:
             self._why = why
         self._over.set()
+        self._answered.set()
 
     async def run(self, opened: trio.Event) -> str:
         """Carry messages until the end; why it came is returned. ``opened`` is set when both brokers have accepted."""
@@ -134,8 +135,8 @@ class Span:
             )
         )
         with trio.move_on_after(self._settings.answer_timeout_s):
-            await self._accepted.wait()
-        if not self._accepted.is_set():
+            await self._answered.wait()
+        if not self._answered.is_set():
             self.end("this broker does not answer the bridge")
         session = self._local.session
         if self._over.is_set() or session is None:
@@ -206,7 +207,7 @@ class Span:
             if connack.reason_code:
                 self.end(f"this broker refuses the bridge: {describe(connack.reason_code)}")
             self._is_present = connack.session_present
-            self._accepted.set()
+            self._answered.set()
         elif packet_type == PacketType.SUBACK:
             codes = decode_suback(body, self._version, first).reason_codes
             log_refused(codes, f"Bridge {self._settings.name}: this broker")
