@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -110,9 +110,10 @@ class LocalSession:
         """The session, where there is one now."""
         return self.here.state.sessions.find(self.client_id)
 
-    async def serve(self, end: LocalEnd) -> None:
+    async def serve(self, end: LocalEnd, receive_maximum: int = 65_535) -> None:
         """Have the broker speak with the bridge over ``end`` until either side ends it."""
-        await self.here.serve(end, f"bridge {self._settings.name}", self._origin)
+        origin = replace(self._origin, receive_maximum=receive_maximum)
+        await self.here.serve(end, f"bridge {self._settings.name}", origin)
 
     def take_over(self) -> None:
         """The session belongs to the bridge, whoever had it: one of Mosquitto's was imported without an owner."""

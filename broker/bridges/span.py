@@ -120,7 +120,7 @@ class Span:
         self.end(str(failure))
 
     async def _carry_here(self) -> None:
-        await self._local.serve(self._end_here)
+        await self._local.serve(self._end_here, self._settings.inflight_max_there)
         self.end("this broker has ended the connection of the bridge")
 
     async def _open(self) -> None:

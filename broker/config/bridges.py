@@ -428,6 +428,17 @@ class BridgeSettings:
             example='"256kB"',
         ),
     ] = None
+    inflight_max: Annotated[
+        int | None,
+        Option(
+            "Messages of QoS 1 and 2 sent to the other broker and not yet acknowledged. Not set: with version 5 what "
+            f"it says that it takes, below {limits.BRIDGE_INFLIGHT_MAX}, since Mosquitto by default takes no more.",
+            key="max_inflight_messages",
+            minimum=1,
+            maximum=65_535,
+            example="100",
+        ),
+    ] = None
     receive_maximum: Annotated[
         int | None,
         Option(
@@ -499,6 +510,13 @@ class BridgeSettings:
     def speaks_version_5(self) -> bool:
         """Whether the other broker can be told what version 5 has."""
         return self.protocol_version is BridgeVersion.V5
+
+    @property
+    def inflight_max_there(self) -> int:
+        """How many messages the other broker is taken to hold unacknowledged, whatever it says itself."""
+        if self.inflight_max is not None:
+            return self.inflight_max
+        return 65_535 if self.speaks_version_5 else limits.BRIDGE_INFLIGHT_MAX
 
     @property
     def client_id_there(self) -> str:

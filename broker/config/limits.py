@@ -182,6 +182,10 @@ BRIDGE_LAZY_THRESHOLD: Final = 10
 BRIDGE_IDLE_TIMEOUT_S: Final = 60.0
 BRIDGE_ALIAS_MAX: Final = 10
 
+#: What a broker below version 5, which cannot say it, is taken to hold of unacknowledged messages: Mosquitto ends the
+#: connection beyond its max_inflight_messages, whose default this is.
+BRIDGE_INFLIGHT_MAX: Final = 20
+
 #: How long a connection must last to count as sound: longer than a broker takes to refuse what it does not like.
 BRIDGE_RESTART_SETTLED_S: Final = 10.0
 

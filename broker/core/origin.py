@@ -40,3 +40,6 @@ class Origin:
 
     #: What the other side may do, where its transport knows (a bridge's topics); None: as plugins say.
     access: Access | None = None
+
+    #: How many messages of QoS 1 and 2 it takes at once, where its transport knows: below version 5 CONNECT cannot say.
+    receive_maximum: int = 65_535

@@ -160,7 +160,8 @@ def admit(
         link.wait_for_journal()
     link.mount_at(mount_point.encode())
     link.write(encode_connack(connack, packet.version))  # [MQTT-3.2.0-1] before anything that is delivered
-    link.open(session, packet.version, keep_alive_s, packet.receive_maximum, largest, packet.topic_alias_maximum)
+    receive_maximum = min(packet.receive_maximum, origin_of(link, state).receive_maximum)
+    link.open(session, packet.version, keep_alive_s, receive_maximum, largest, packet.topic_alias_maximum)
     link.restrict(packet_max_bytes, qos_max)
     state.logger.debug(
         "New client connected from %s as %s (p%d, c%d, k%d%s).",

@@ -40,7 +40,7 @@ class OtherEnd:
         assert first >> 4 == PacketType.CONNECT
         packet = decode_connect(body)
         assert packet.client_id == "there"
-        await client.send(encode_connack(Connack(session_present=is_present, **said), V5))  # type: ignore[arg-type]
+        await client.send(encode_connack(Connack(session_present=is_present, **said), packet.version))  # type: ignore[arg-type]
         return client
 
 
@@ -172,6 +172,39 @@ def test_what_the_other_broker_takes_is_kept_to(monkeypatch: pytest.MonkeyPatch)
         assert (await next_message(far))[0] == "out/3"
 
     played(monkeypatch, run)
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "expected"),
+    [
+        (BridgeVersion.V3_1_1, {}, 20),
+        (BridgeVersion.V3_1_1, {"inflight_max": 7}, 7),
+        (BridgeVersion.V5, {}, 50),
+        (BridgeVersion.V5, {"inflight_max": 7}, 7),
+    ],
+)
+def test_no_more_is_under_way_than_the_other_broker_takes(
+    monkeypatch: pytest.MonkeyPatch, version: BridgeVersion, options: dict[str, int], expected: int
+) -> None:
+    """One of version 5 says how many; of others it is known what Mosquitto takes."""
+
+    async def run(memory: Memory) -> None:
+        other = OtherEnd()
+        near = await memory.start(
+            "near", bridge_to("far", remote_client_id="there", protocol_version=version, **options)
+        )
+        async with memory.client("near") as here:
+            for _ in range(60):
+                await here.publish("out/1", b"", 1)
+        monkeypatch.setattr(remote, "open_stream", other.open_stream)
+        far = await other.accept(is_present=False, receive_maximum=50)
+        await trio.sleep(20)
+        session = near.state.sessions.find(LOCAL_ID)
+        assert session is not None
+        assert session.in_flight == expected
+        await trio.aclose_forcefully(far.stream)
+
+    in_memory(monkeypatch, run)
 
 
 @pytest.mark.parametrize(
