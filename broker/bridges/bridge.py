@@ -30,6 +30,9 @@ class Bridge:
         self._wake = trio.Event()
         self.has_ended = trio.Event()
         self._last_text = ""
+        # Which broker the session's identifiers agree with: the address that was connected last.
+        self._agrees_with = ""
+        self._doubtful: DoubtfulIdentifiers | None = None
         self._adopt(preparation)
 
     @property
@@ -60,12 +63,10 @@ class Bridge:
         self._choice = AddressChoice(len(preparation.routes), is_round_robin=settings.round_robin)
         self._delays = RestartDelays(settings.restart_delay_s, settings.restart_delay_max_s)
         self._local = LocalSession(self._here, preparation, TopicMap(settings.topics))
-        # Which broker the session's identifiers agree with: the address that was connected last.
-        self._agrees_with: int | None = None
-        self._doubtful: DoubtfulIdentifiers | None = None
         self._is_known = self._local.session is not None
         self._not_first_before = 0.0
         self._is_prepared = False
+        self._rests = self._rests_first = False
 
     def change(self, preparation: Preparation) -> None:
         """Other settings: at once, or when it connects the next time, as they say. Files that were read again count
@@ -103,13 +104,15 @@ class Bridge:
                 if not has_started:
                     has_started = True
                     task_status.started()
+                self._rests = True
                 try:
                     if is_ready and await self._attempt():
                         return
                 except Exception:  # it must not end the other bridges, nor the broker
                     _logger.exception("Bridge %s: an error of the broker's", self.name)
                     self._span = None
-                await self._rest()
+                if self._rests:
+                    await self._rest()
         finally:
             self._tell_here(b"0")
             self.has_ended.set()
@@ -135,6 +138,9 @@ class Bridge:
             await self._local.prepare()
         except SessionRefusedError as error:
             self._log(str(error))
+            return False
+        except Exception:
+            _logger.exception("Bridge %s: an error of the broker's", self.name)
             return False
         self._is_prepared = True
         return True
@@ -173,6 +179,9 @@ class Bridge:
                 has_ended.set()
 
             nursery.start_soon(collect)
+            if self._rests_first:
+                await self._rest()
+            self._rests_first = True
             await _first_of(collection.is_due, has_ended, self._wake)
             established = None
             while not (has_ended.is_set() or self._wake.is_set()) and established is None:
@@ -183,6 +192,8 @@ class Bridge:
             await has_ended.wait()
             if established is not None:
                 await self._carry(established, nursery, collection.kept)
+                # It rests while messages are collected.
+                self._rests_first, self._rests = self._rests, False
             nursery.cancel_scope.cancel()
 
     async def _connect(self, nursery: trio.Nursery) -> Established | None:
@@ -245,6 +256,7 @@ class Bridge:
             why = await span.run(opened)
             watching.cancel_scope.cancel()
         self._span = None
+        self._rests = not span.is_followed_at_once
         lasted_s = trio.current_time() - began_at
         if span.has_opened:
             _logger.info("Bridge %s: no longer connected to %s: %s", self.name, self.address, why)
@@ -253,7 +265,7 @@ class Bridge:
             self._log(why)
         if lasted_s >= settings.restart_settled_s:
             self._delays.reset()
-        elif number == 0 and self._choice.returns_to_first is False:
+        elif number == 0:
             # Back on the first address and lost at once: it is not looked for again so soon.
             self._not_first_before = trio.current_time() + settings.restart_delay_max_s
         self._choice.lost()
@@ -261,14 +273,13 @@ class Bridge:
 
     def _agree(self, number: int, *, is_present: bool) -> None:
         """What is known of the packet identifiers that the other broker has in use."""
-        is_of_another = self._agrees_with != number and (
-            self._agrees_with is not None or len(self._preparation.routes) > 1
-        )
+        address = str(self._preparation.routes[number].address)
+        is_of_another = self._agrees_with != address and (self._agrees_with != "" or len(self._preparation.routes) > 1)
         if not is_present:
             self._doubtful = None
         elif is_of_another or not self._is_known:
             self._doubtful = DoubtfulIdentifiers()
-        self._agrees_with = number
+        self._agrees_with = address
 
     async def _look_for_first(self, span: Span, nursery: trio.Nursery) -> None:
         """End the connection when the first address can be reached again."""
@@ -282,7 +293,7 @@ class Bridge:
             except ClientError:
                 continue
             await trio.aclose_forcefully(stream)
-            span.end(f"it returns to {self._preparation.routes[0].address}")
+            span.end(f"it returns to {self._preparation.routes[0].address}", is_followed_at_once=True)
             return
 
     async def _leave_when_idle(self, span: Span) -> None:
@@ -294,7 +305,7 @@ class Bridge:
                 continue
             session = self._local.session
             if session is None or not session.unacknowledged:
-                span.end("nothing has crossed for a while")
+                span.end("nothing has crossed for a while", is_followed_at_once=True)
                 return
             await trio.sleep(timeout_s)
 
@@ -307,8 +318,12 @@ class Bridge:
 
     def _tell_here(self, state: bytes) -> None:
         settings = self._preparation.settings
-        if settings.notifications is not Notifications.NONE:
+        if settings.notifications is Notifications.NONE:
+            return
+        try:
             self._here.publish(settings.state_topic, state, qos=1, retain=True)
+        except ValueError as error:
+            self._log(f"cannot tell whether it is connected: {error}")
 
     def _log(self, text: str) -> None:
         """What keeps it from being connected; the same is not said again and again."""

@@ -32,6 +32,9 @@ _DUP: Final = 0x08
 _QOS: Final = 0x06
 _QOS_2: Final = 0x04
 
+#: With these a broker refuses a message that it might take later: it is not given up, but sent again.
+_NOT_NOW: Final = (ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, ReasonCode.QUOTA_EXCEEDED)
+
 
 @dataclass(frozen=True, slots=True)
 class CrossingLimits:
@@ -93,6 +96,7 @@ class Crossing:
         self._parked: deque[tuple[int, bytes]] = deque()
         self._parked_bytes = 0
         self._has_left_out = False
+        self._why_over = ""
 
     def take_to_here(self) -> bytes:
         """What is to be given to this broker now."""
@@ -116,10 +120,13 @@ class Crossing:
         self._unreleased[packet_id] = 0
 
     @property
-    def is_to_begin_anew(self) -> bool:
-        """Whether the other broker has sent more than could be kept, and is to send the rest of it again: by another
-        connection."""
-        return self._has_left_out and not self._parked and not self._unreleased
+    def why_over(self) -> str:
+        """Why the connection is to end, so that messages are sent again by another; empty where it may go on."""
+        if self._why_over:
+            return self._why_over
+        if self._has_left_out and not self._parked and not self._unreleased:
+            return "the other broker is to send again what could not be held"
+        return ""
 
     # --- from here ---
 
@@ -157,7 +164,9 @@ class Crossing:
         """A PUBACK, PUBREC, PUBREL or PUBCOMP of this broker's."""
         packet_id = int.from_bytes(body[:2], "big")
         packet_type = first >> 4
-        if packet_type == PacketType.PUBREL and packet_id in self._ended_here:
+        if len(body) > 2 and body[2] in _NOT_NOW:
+            self._why_over = "this broker cannot keep messages now"
+        elif packet_type == PacketType.PUBREL and packet_id in self._ended_here:
             self._ended_here.discard(packet_id)
             self.to_here += encode_ack(PacketType.PUBCOMP, packet_id, self._version)
         elif packet_type == PacketType.PUBCOMP and _is_own(self._own_releases_here, packet_id):
@@ -241,6 +250,9 @@ class Crossing:
         ack = decode_ack(first, body, self._version)
         packet_type, packet_id = ack.packet_type, ack.packet_id
         if packet_type == PacketType.PUBCOMP and _is_own(self._own_releases_there, packet_id):
+            return
+        if ack.reason_code in _NOT_NOW:
+            self._why_over = "the other broker cannot keep messages now"
             return
         if packet_type in (PacketType.PUBACK, PacketType.PUBREC) and ack.reason_code >= FIRST_FAILURE:
             self.dropped += 1

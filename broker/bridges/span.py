@@ -81,6 +81,8 @@ class Span:
         self._answered = trio.Event()  # by this broker, to CONNECT
         self._over = trio.Event()
         self._why = ""
+        #: Whether it was ended so that another connection takes its place without a wait.
+        self.is_followed_at_once = False
         self._keep_alive_s = 0
         self._quiet_until = 0.0
 
@@ -89,10 +91,11 @@ class Span:
         """Whether both brokers have the bridge."""
         return self.has_opened and not self._over.is_set()
 
-    def end(self, why: str) -> None:
+    def end(self, why: str, *, is_followed_at_once: bool = False) -> None:
         """End it; the first reason is the one that counts."""
         if not self._why:
             self._why = why
+            self.is_followed_at_once = is_followed_at_once
         self._over.set()
         self._answered.set()
 
@@ -268,8 +271,8 @@ class Span:
                 self._end_here.give(crossing.take_to_here())
             else:
                 self._held += crossing.take_to_here()
-        if crossing.is_to_begin_anew:
-            self.end("the other broker is to send again what could not be held")
+        if crossing.why_over:
+            self.end(crossing.why_over)
 
     def _drop_for_rate(self) -> None:
         self.crossing.dropped += 1

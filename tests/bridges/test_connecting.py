@@ -195,6 +195,45 @@ def test_lazy(monkeypatch: pytest.MonkeyPatch, version: BridgeVersion) -> None:
     in_memory(monkeypatch, run)
 
 
+def test_a_lazy_bridge_rests_with_its_ears_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published while it may not connect again is not lost, at QoS 0 neither."""
+
+    async def run(memory: Memory) -> None:
+        await memory.start("far")
+        wait_s = {"restart_delay_s": 30, "restart_delay_max_s": 30}
+        near = await memory.start("near", bridge_to("far", start=StartType.LAZY, lazy_threshold=1, **wait_s))
+        async with (
+            memory.client("near") as here,
+            memory.client("far") as there,
+            there.subscription("out/#", 2) as messages,
+        ):
+            await here.publish("out/0", b"first", 0)
+            assert (await messages.receive()).payload == b"first"
+            began_at = trio.current_time()
+            await memory.cut("far")
+            await trio.sleep(1)
+            await here.publish("out/0", b"second", 0)
+            assert (await messages.receive()).payload == b"second"
+            assert trio.current_time() - began_at == pytest.approx(30, abs=0.5)
+            await connected(near)
+
+    in_memory(monkeypatch, run)
+
+
+def test_no_wait_on_the_way_back_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(memory: Memory) -> None:
+        await memory.start("two")
+        wait_s = {"restart_delay_s": 1_000, "restart_delay_max_s": 1_000, "primary_retry_s": 10}
+        near = await memory.start("near", bridge_to("one", "two", **wait_s))
+        await connected(near)
+        await memory.start("one")
+        await trio.sleep(10.5)
+        assert memory.tries == ["one", "two", "one", "one"]
+        assert near.bridges.connected["b"]
+
+    in_memory(monkeypatch, run)
+
+
 def test_notifications(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are told, and each by a retained message."""
 

@@ -173,9 +173,25 @@ def test_a_broker_that_takes_qos_0_alone() -> None:
 
 def test_a_refusal_is_logged_and_crosses() -> None:
     bench = Bench()
-    bench.ack_there(PUBACK, 7, 0x97)
+    bench.ack_there(PUBACK, 7, 0x87)
     assert bench.to_here == [(PUBACK, 7)]
-    assert "quota" in bench.logged[0].lower()
+    assert "Not authorized" in bench.logged[0]
+    bench.ack_here(PUBREC, 8, 0x87)
+    assert bench.to_there == [(PUBREC, 8)]
+    assert not bench.crossing.why_over
+
+
+@pytest.mark.parametrize("code", [0x83, 0x97])
+def test_what_cannot_be_kept_now_is_sent_again(code: int) -> None:
+    """A full store, here or there, is no reason to give a message up: the connection ends instead."""
+    bench = Bench()
+    bench.ack_there(PUBACK, 7, code)
+    assert not bench.to_here
+    assert bench.crossing.why_over == "the other broker cannot keep messages now"
+    bench = Bench()
+    bench.ack_here(PUBREC, 7, code)
+    assert not bench.to_there
+    assert bench.crossing.why_over == "this broker cannot keep messages now"
 
 
 def alias(number: int) -> bytes:
@@ -264,7 +280,7 @@ def test_no_more_is_held_than_there_is_room_for() -> None:
         released, *more = bench.to_here
         assert released == (PUBREL, packet_id)
         taken += [int(str(one[4])) for one in more]
-        assert bench.crossing.is_to_begin_anew == (not taken)
+        assert bool(bench.crossing.why_over) == (not taken)
     assert packet_id == 5
 
 
@@ -278,4 +294,4 @@ def test_a_message_that_is_held_already_has_room() -> None:
     assert not bench.to_here
     bench.ack_here(PUBCOMP, 7)
     assert [one[4] for one in bench.to_here] == [8, 0]
-    assert not bench.crossing.is_to_begin_anew
+    assert not bench.crossing.why_over
