@@ -69,7 +69,7 @@ fuzz: build $(VENV)/.has-test
 
 # The long form; 'make test' runs the short one.
 crash: build $(VENV)/.has-test
-	NOCTULE_CRASH=long NOCTULE_KILLS=100 $(BIN)/python -m pytest tests/crash --timeout=0 $(TESTS)
+	NOCTULE_CRASH=long NOCTULE_KILLS=100 $(BIN)/python -m pytest tests/crash tests/bridges/test_crash.py --timeout=0 $(TESTS)
 
 lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .

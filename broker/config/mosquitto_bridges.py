@@ -205,6 +205,10 @@ class MosquittoBridges:
             [_url(address, uses_tls=bridge.uses_tls) for address, _ in bridge.addresses],
             bridge.addresses[0][1],
         )
+        inflight_path = ("limits", "max_inflight_messages")
+        if inflight_path in document.places:  # which in Mosquitto is about bridges too
+            inflight_max = document.values["limits"]["max_inflight_messages"]
+            document.set(("bridge", index, "max_inflight_messages"), inflight_max, document.places[inflight_path])
         if bridge.notified_at is not None:
             told = "none" if not bridge.notifies else "local" if bridge.notifies_here_only else "both"
             document.set(("bridge", index, "notifications"), told, bridge.notified_at)

@@ -1,6 +1,8 @@
 """What becomes of each packet: renamed, refused, or answered by the bridge itself."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from noctule._speedups.codec import FrameScanner, decode_ack, decode_publish, encode_ack, encode_publish
 from noctule.bridges.crossing import Crossing, CrossingLimits
 from noctule.bridges.doubtful_identifiers import DoubtfulIdentifiers
@@ -295,3 +297,38 @@ def test_a_message_that_is_held_already_has_room() -> None:
     bench.ack_here(PUBCOMP, 7)
     assert [one[4] for one in bench.to_here] == [8, 0]
     assert not bench.crossing.why_over
+
+
+@given(
+    version=st.sampled_from(ProtocolVersion),
+    packets=st.lists(
+        st.tuples(
+            st.sampled_from([0x30, 0x32, 0x3B, 0x34, 0x36, 0x40, 0x50, 0x62, 0x70]),
+            st.one_of(
+                st.binary(max_size=40),
+                st.builds(
+                    lambda name, rest: len(name).to_bytes(2, "big") + name + rest,
+                    st.sampled_from([b"in/1", b"", b"other", b"in/#", b"\xff"]),
+                    st.one_of(st.binary(max_size=20), st.just(b"\x00\x01\x03\x23\x00\x01x")),
+                ),
+            ),
+        ),
+        max_size=20,
+    ),
+)
+@settings(deadline=None, max_examples=200)
+def test_any_bytes_from_there(version: ProtocolVersion, packets: list[tuple[int, bytes]]) -> None:
+    """Each is taken or refused with PacketError; what comes out is whole packets."""
+    bench = Bench(version, CrossingLimits(packet_max_here=50, unreleased_max=3, unreleased_max_bytes=30))
+    for first, body in packets:
+        try:
+            if first >> 4 == PacketType.PUBLISH:
+                bench.crossing.message_from_there(first, body)
+            else:
+                bench.crossing.acknowledgement_from_there(first, body)
+        except PacketError:
+            break
+        for data in (bench.crossing.take_to_here(), bench.crossing.take_to_there()):
+            scanner = FrameScanner()
+            scanner.feed(data)
+            assert not scanner.held

@@ -306,6 +306,15 @@ def test_a_bridge_keeps_its_topic_and_its_password(tmp_path: Path) -> None:
     assert bridge.addresses == ("mqtt://h:1883",)
 
 
+def test_what_is_in_flight_on_a_bridge(tmp_path: Path) -> None:
+    """A directive for all clients that Mosquitto applies to bridges."""
+    text = "allow_anonymous true\nconnection a\naddress h\ntopic #\n"
+    (bridge,) = loaded(directive(tmp_path, text)).settings.bridges
+    assert bridge.inflight_max_there == 20
+    (bridge,) = loaded(directive(tmp_path, "max_inflight_messages 5\n" + text)).settings.bridges
+    assert bridge.inflight_max_there == 5
+
+
 def test_equals_signs(tmp_path: Path) -> None:
     assert errors(directive(tmp_path, "listener = 1883\nallow_anonymous=true\n")) == [
         "mosquitto.conf:1: error: listener: mosquitto.conf has no equals signs: listener VALUE",
