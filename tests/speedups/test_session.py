@@ -353,8 +353,12 @@ def test_a_state_that_is_discarded_is_gone() -> None:
     publish(router, b"4")
     session = peer.session
     assert (session.unacknowledged, session.unreleased, session.queued) == (3, 1, 1)
+    assert len(session.unreleased_ids()) == 1
+    assert [packet_id for packet_id in range(1, 65_536) if session.is_in_flight(packet_id)] == [1, 2, 3]
     session.discard_state()
     assert (session.unacknowledged, session.unreleased, session.queued, session.queued_bytes) == (0, 0, 0, 0)
+    assert session.unreleased_ids() == []
+    assert not session.is_in_flight(1)
     assert peer.connect().received() == []
 
 
