@@ -127,7 +127,9 @@ class Bridge:
             self.end_session("its bridge has another client identifier now")
         if before.state_topic != following.settings.state_topic and before.notifications is not Notifications.NONE:
             self._here.publish(before.state_topic, b"", qos=1, retain=True)
+        asked_for = self._local.stale_filters_there | self._local.topics.filters_there.keys()
         self._adopt(following)
+        self._local.stale_filters_there = asked_for - self._local.topics.filters_there.keys()
 
     async def _prepare(self) -> bool:
         """Have the session; False where this broker does not let the bridge in."""

@@ -104,6 +104,8 @@ class LocalSession:
         )
         #: Topic filters that have been subscribed to here since the bridge was connected last.
         self.new_filters: set[str] = set()
+        #: Topic filters that the bridge has subscribed to at the other broker and does not want any more.
+        self.stale_filters_there: set[str] = set()
 
     @property
     def session(self) -> Session | None:

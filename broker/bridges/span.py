@@ -166,9 +166,11 @@ class Span:
     def _subscribe_there(self) -> None:
         topics, settings = self._local.topics, self._settings
         ids = self._local.free_packet_ids()
+        stale = dict.fromkeys(self._local.stale_filters_there)
         if settings.attempt_unsubscribe:
-            for packet in unsubscribe_packets(topics.filters_only_out, self._version, ids):
-                self._connection.send(packet)
+            stale |= dict.fromkeys(topics.filters_only_out)
+        for packet in unsubscribe_packets(stale, self._version, ids):
+            self._connection.send(packet)
         for packet, _ in subscribe_packets(topics.filters_there, self._version, settings.retain_handling, ids):
             self._connection.send(packet)
 

@@ -506,3 +506,51 @@ def test_a_client_of_the_same_identifier_is_refused(monkeypatch: pytest.MonkeyPa
         assert near.bridges.connected["b"]
 
     in_memory(monkeypatch, run)
+
+
+def test_a_session_that_was_there_becomes_the_bridges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was taken over from Mosquitto has nobody's name on it, and messages in it."""
+
+    async def run(memory: Memory) -> None:
+        await memory.start("far")
+        near = await memory.start("near")
+        async with memory.client("near", LOCAL_ID, clean_start=False, session_expiry_interval_s=9_000) as old:
+            await old.subscribe("out/#", 2)
+            await old.subscribe("other/#", 2)
+        async with (
+            memory.client("near") as here,
+            memory.client("far") as there,
+            there.subscription("#", 2) as messages,
+        ):
+            await here.publish("out/1", b"", 2)
+            await near.reload(replace(near.settings, bridges=(bridge_to("far", remote_client_id="there"),)))
+            await connected(near)
+            assert (await messages.receive()).topic == "out/1"
+            session = near.state.sessions.find(LOCAL_ID)
+            assert session is not None
+            assert session.owner == "$bridge:b"
+            assert [name for name, *_ in near.state.router.subscriptions_of(session)] == [b"out/#"]
+
+    in_memory(monkeypatch, run)
+
+
+def test_topics_that_are_gone_are_unsubscribed_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only goes out is not to come in, whatever an earlier configuration has asked for."""
+
+    async def run(memory: Memory) -> None:
+        far = await memory.start("far")
+        topics = (BridgeTopic("x/#", Direction.BOTH, 1), BridgeTopic("y/#", Direction.IN, 1))
+        both = bridge_to("far", remote_client_id="there", topics=topics)
+        near = await memory.start("near", both)
+        await connected(near)
+        await trio.sleep(1)
+        session = far.state.sessions.find("there")
+        assert session is not None
+        assert {name for name, *_ in far.state.router.subscriptions_of(session)} == {b"x/#", b"y/#"}
+        out = replace(both, topics=(BridgeTopic("x/#", Direction.OUT, 1),))
+        await near.reload(replace(near.settings, bridges=(out,)))
+        await trio.sleep(5)
+        assert far.state.sessions.find("there") is session
+        assert far.state.router.subscriptions_of(session) == []
+
+    in_memory(monkeypatch, run)
