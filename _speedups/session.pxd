@@ -89,6 +89,8 @@ cdef class Session(Subscriber):
     cdef uint32_t exempt                # of the queued: those not counted against the limits
     cdef uint32_t queued_qos0           # of the queued: those of QoS 0
     cdef readonly uint64_t queued_bytes
+    cdef public uint32_t queue_max_messages     # of its own; 0: as for every session
+    cdef public uint64_t queue_max_bytes
     cdef uint16_t *_resend              # packet identifiers to send again, in order
     cdef uint32_t _resend_count
     cdef uint32_t _resend_next

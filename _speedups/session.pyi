@@ -49,6 +49,10 @@ class Session(Subscriber):
     outlet: Outlet | None
     queued: int
     queued_bytes: int
+
+    #: Limits of its queue, in place of those for every session; 0: those.
+    queue_max_messages: int
+    queue_max_bytes: int
     in_flight: int
     sent_bytes: int
     received_bytes: int

@@ -507,9 +507,10 @@ cdef class Session(Subscriber):
 
     cdef int _enqueue(self, Message message, uint8_t qos, uint8_t flags, PyObject *via) except -1:
         cdef size_t size = size_of(message)
+        cdef uint32_t most = self.queue_max_messages or self.plane.queue_max_messages
+        cdef uint64_t most_bytes = self.queue_max_bytes or self.plane.queue_max_bytes
         if not flags & DELIVER_EXEMPT and (
-                self.queued - self.exempt >= self.plane.queue_max_messages
-                or self.queued_bytes + size > self.plane.queue_max_bytes):
+                self.queued - self.exempt >= most or self.queued_bytes + size > most_bytes):
             self.dropped += 1
             self.plane.counters.dropped_queue_full += 1
             if self.plane.message_dropped is not None:

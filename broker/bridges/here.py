@@ -118,10 +118,13 @@ class LocalSession:
         await self.here.serve(end, f"bridge {self._settings.name}", origin)
 
     def take_over(self) -> None:
-        """The session belongs to the bridge, whoever had it: one of Mosquitto's was imported without an owner."""
+        """The session belongs to the bridge, whoever had it (one of Mosquitto's was imported without an owner), and has
+        the bridge's limits."""
         session = self.session
         if session is not None:
             session.owner = self._settings.user_name_here
+            session.queue_max_messages = self._settings.queue_max_messages or 0
+            session.queue_max_bytes = self._settings.queue_max_bytes or 0
 
     def connect_packet(self, version: ProtocolVersion, there: Connack | None, packet_max: int | None) -> bytes:
         """The CONNECT for this broker, with what the other one has said that it takes."""
@@ -193,6 +196,7 @@ class LocalSession:
             nursery.start_soon(answers.give_up_with, end)
             end.give(self.connect_packet(version, None, None))
             await answers.connected(end)
+            self.take_over()
             for packet, _ in subscribe_packets(due, version, RetainHandling.NEVER, ids):
                 end.give(packet)
                 await answers.answered(end)

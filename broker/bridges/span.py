@@ -144,6 +144,7 @@ class Span:
         session = self._local.session
         if self._over.is_set() or session is None:
             return
+        self._local.take_over()
         for packet_id in session.unreleased_ids():
             if self._connack.session_present:
                 self.crossing.note_unreleased(packet_id)

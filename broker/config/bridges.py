@@ -458,6 +458,26 @@ class BridgeSettings:
             maximum=65_535,
         ),
     ] = limits.BRIDGE_ALIAS_MAX
+    queue_max_messages: Annotated[
+        int | None,
+        Option(
+            "Messages that wait here for the other broker, connected or not; not set: as limits.max_queued_messages.",
+            key="max_queued_messages",
+            minimum=1,
+            maximum=1_000_000_000,
+            example="1_000_000",
+        ),
+    ] = None
+    queue_max_bytes: Annotated[
+        Size | None,
+        Option(
+            "The same in bytes: topic, properties and payload. They are in memory as well as on disk.",
+            key="max_queued_bytes",
+            minimum=1_024,
+            maximum=1_000_000_000_000,
+            example='"256MB"',
+        ),
+    ] = None
     rate_max_per_s: Annotated[
         float | None,
         Option(

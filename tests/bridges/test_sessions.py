@@ -13,7 +13,7 @@ from noctule.app import Broker
 from noctule.bridges import remote
 from noctule.client.transports import Route
 from noctule.config.bridges import BridgeSettings, BridgeTopic, BridgeVersion, Direction, ReloadType, RetainHandling
-from noctule.config.settings import Carrier, ListenerSettings, Settings
+from noctule.config.settings import Carrier, Limits, ListenerSettings, Settings
 from noctule.hooks.table import Plugin
 from noctule.protocol import Connack, PacketType, ProtocolVersion, decode_connect, encode_connack
 
@@ -552,5 +552,25 @@ def test_topics_that_are_gone_are_unsubscribed_there(monkeypatch: pytest.MonkeyP
         await trio.sleep(5)
         assert far.state.sessions.find("there") is session
         assert far.state.router.subscriptions_of(session) == []
+
+    in_memory(monkeypatch, run)
+
+
+def test_a_queue_of_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a bridge is limited by the bridge's own numbers, where it has any."""
+
+    async def run(memory: Memory) -> None:
+        near = await memory.start(
+            "near",
+            bridge_to("one", name="usual", topics=(OUT,)),
+            bridge_to("two", name="many", topics=(OUT,), queue_max_messages=50),
+            bridge_to("two", name="small", topics=(OUT,), queue_max_bytes=1_024),
+            limits=Limits(queue_max_messages=10),
+        )
+        async with memory.client("near") as here:
+            for _ in range(60):
+                await here.publish("out/1", bytes(100), 1)
+            waiting = {one.client_id.split(".")[1]: one.queued for one in near.state.sessions if one.queued}
+        assert waiting == {"usual": 10, "many": 50, "small": 9}
 
     in_memory(monkeypatch, run)
