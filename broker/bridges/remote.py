@@ -11,7 +11,8 @@ from noctule.client.errors import DisconnectedError, RefusedError, UnreachableEr
 from noctule.client.handshake import Established, shake_hands
 from noctule.client.tls import TLS_VERSIONS, TlsOptions
 from noctule.client.transports import Route, open_stream, route_to
-from noctule.config.bridges import BridgeSettings, BridgeTlsSettings, BridgeVersion, Notifications, RetainHandling
+from noctule.config.bridge_transports import BridgeTlsSettings
+from noctule.config.bridges import BridgeSettings, BridgeVersion, Notifications, RetainHandling
 from noctule.config.settings import Limits
 from noctule.protocol import (
     SESSION_NEVER_EXPIRES,

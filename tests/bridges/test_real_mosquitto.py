@@ -13,13 +13,8 @@ from bridges.mosquittos import Mosquitto, until
 from bridges.relay import Relay
 from net.secured import Authority
 from noctule.client import connect
-from noctule.config.bridges import (
-    BridgeTcpSettings,
-    BridgeTlsSettings,
-    BridgeTopic,
-    BridgeVersion,
-    Direction,
-)
+from noctule.config.bridge_transports import BridgeTcpSettings, BridgeTlsSettings
+from noctule.config.bridges import BridgeTopic, BridgeVersion, Direction
 from noctule.config.options import Secret
 from noctule.protocol import ProtocolVersion
 

@@ -9,7 +9,7 @@ from bridges.brokers import bridge_to, broker_with, connected
 from net.secured import Authority
 from noctule.app import Broker
 from noctule.client import connect
-from noctule.config.bridges import BridgeTcpSettings, BridgeTlsSettings
+from noctule.config.bridge_transports import BridgeTcpSettings, BridgeTlsSettings
 from noctule.config.settings import ListenerSettings, Protocol, Settings
 
 KINDS = ["mqtt", "mqtts", "ws", "wss", "unix"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from config.reading import errors, loaded, warnings, written
 from noctule.bridges.remote import BridgeError, prepare
-from noctule.config.bridges import BridgeSettings, BridgeTlsSettings, BridgeTopic
+from noctule.config.bridge_transports import BridgeTlsSettings
+from noctule.config.bridges import BridgeSettings, BridgeTopic
 from noctule.config.differences import differences
 from noctule.config.options import Secret
 from noctule.config.toml_text import effective_text
@@ -58,10 +59,10 @@ def test_mistakes(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_pre_shared_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("noctule.config.bridges.HAS_PSK", False)
+    monkeypatch.setattr("noctule.config.bridge_transports.HAS_PSK", False)
     with pytest.raises(ValueError, match=r"Python 3\.13"):
         BridgeTlsSettings(psk_identity="i", psk=Secret("00"))
-    monkeypatch.setattr("noctule.config.bridges.HAS_PSK", True)
+    monkeypatch.setattr("noctule.config.bridge_transports.HAS_PSK", True)
     assert BridgeTlsSettings(psk_identity="i", psk=Secret("00ff")).psk == Secret("00ff")
     with pytest.raises(ValueError, match="hexadecimal"):
         BridgeTlsSettings(psk_identity="i", psk=Secret("0"))
