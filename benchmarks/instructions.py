@@ -39,7 +39,8 @@ BASELINE: Final = HERE / "instructions.json"
 TOLERANCE: Final = 0.03
 
 #: Steps before the counting begins, and counted steps: enough for a count of some millions, where every cache is warm.
-_WARM_STEPS: Final = 30
+_WARM_STEPS: Final = {"match": 1_500}
+_WARM_STEPS_OF_OTHERS: Final = 30
 _STEPS: Final = {"visit": 40}
 _STEPS_OF_OTHERS: Final = 200
 _LONGEST_S: Final = 300.0
@@ -176,7 +177,7 @@ def child(switch: str, name: str) -> None:
         step, _ = WORKLOADS[name]()
     gc.disable()
     steps = range(_STEPS.get(name, _STEPS_OF_OTHERS))
-    for _ in range(_WARM_STEPS):
+    for _ in range(_WARM_STEPS.get(name, _WARM_STEPS_OF_OTHERS)):
         step()
     library.begin_counting()
     for _ in steps:
