@@ -136,34 +136,43 @@ def estimate_s(settings: Settings, brokers: Sequence[Broker]) -> float:
     return total
 
 
+def steps(scenarios: Sequence[Scenario], repetitions: int, is_quick: bool) -> list[tuple[tuple[Scenario, ...], int]]:
+    """What is run one after the other: scenarios that share brokers (mostly one alone), and the repetition.
+
+    Where the time is limited every scenario comes once before any comes twice.
+    """
+    batches: list[tuple[Scenario, ...]] = []
+    for scenario in scenarios:
+        last = batches[-1][-1] if batches else None
+        if last is not None and scenario.shares_broker and last.shares_broker and scenario.group == last.group:
+            batches[-1] += (scenario,)
+        else:
+            batches.append((scenario,))
+    if is_quick:
+        return [(batch, repetition) for repetition in range(repetitions) for batch in batches]
+    return [(batch, repetition) for batch in batches for repetition in range(repetitions)]
+
+
 def run_all(brokers: Sequence[Broker], settings: Settings, results: Results, began: float) -> None:
     """Run everything, the brokers in turn within each repetition, so that a disturbance meets them all."""
-    at = 0
-    while at < len(settings.scenarios):
-        together = [settings.scenarios[at]]
-        if together[0].shares_broker:
-            for other in settings.scenarios[at + 1 :]:
-                if not other.shares_broker or other.group != together[0].group:
-                    break
-                together.append(other)
-        at += len(together)
-        if settings.limit_s is not None and time.monotonic() - began > settings.limit_s:
-            results.left_out += [f"{scenario.name}: no time left" for scenario in together]
+    limit_s = settings.limit_s
+    for batch, repetition in steps(settings.scenarios, settings.repetitions, limit_s is not None):
+        if limit_s is not None and time.monotonic() - began > limit_s:
+            if repetition == 0:
+                results.left_out += [f"{scenario.name}: no time left" for scenario in batch]
             continue
-        for repetition in range(settings.repetitions):
-            if len(together) > 1:
-                found = run_together(brokers, together, repetition, settings)
-            else:
-                scenario = together[0]
-                found = [
-                    m
-                    for broker in participants(brokers, scenario)
-                    for m in measure(broker, scenario, repetition, settings.conditions)
-                ]
-            results.measurements += found
-            for m in found:
-                figure = f"FAILED: {m.error}" if m.error else f"{m.cost:.3f}" + (f", {m.lost} lost" if m.lost else "")
-                say(f"{m.row} {repetition + 1}/{settings.repetitions} {m.broker}: {figure}")
+        if len(batch) > 1:
+            found = run_together(brokers, batch, repetition, settings)
+        else:
+            found = [
+                m
+                for broker in participants(brokers, batch[0])
+                for m in measure(broker, batch[0], repetition, settings.conditions)
+            ]
+        results.measurements += found
+        for m in found:
+            figure = f"FAILED: {m.error}" if m.error else f"{m.cost:.3f}" + (f", {m.lost} lost" if m.lost else "")
+            say(f"{m.row} {repetition + 1}/{settings.repetitions} {m.broker}: {figure}")
 
 
 def run_together(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -126,6 +127,10 @@ def drive(command: list[str], pid: int, seconds: float) -> Drive:
     finally:
         timer.cancel()
         stop(process)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
     return Drive(json.loads(output), tuple(edges))
 
 

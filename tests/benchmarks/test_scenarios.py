@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import pytest
 from suite.brokers import Broker, RunningBroker
+from suite.command import steps
 from suite.measuring import Conditions, measure
 from suite.scenarios import ALL, SCENARIOS, Scenario, choose, filled, groups
 
 StartNoctule = Callable[[str], RunningBroker]
 
-CONDITIONS = Conditions(0.05, None, None, ("--stall", "10"))
+CONDITIONS = Conditions(0.1, None, None, ("--stall", "10"))
 
 #: The rest of these groups differs in numbers alone.
 OF_THE_MATRIX = [f"{topology}-v5p-qos{qos}-1024" for topology in ("1-1", "200-pairs") for qos in (0, 1, 2)]
@@ -82,6 +83,14 @@ def test_choosing(text: str) -> None:
         assert len(chosen) == 5 * 3 * 3 * 4
     if text == "all":
         assert chosen == ALL
+
+
+def test_the_order_of_runs() -> None:
+    chosen = choose("1-1,idle,1-1-v5-qos0-16,1-1-v5-qos1-16,100-1-v5-qos0-16")
+    alone, idle, first, second, other = (SCENARIOS[s.name] for s in chosen)
+    batches = [(alone,), (idle,), (first, second), (other,)]
+    assert steps(chosen, 2, is_quick=False) == [(batch, repetition) for batch in batches for repetition in (0, 1)]
+    assert steps(chosen, 2, is_quick=True) == [(batch, repetition) for repetition in (0, 1) for batch in batches]
 
 
 def test_choosing_what_is_not_there() -> None:
