@@ -16,7 +16,7 @@ from noctule.config.settings import Carrier, ListenerSettings, Settings
 from noctule.core.authentication import AuthenticationMethod
 from noctule.core.clients import Client
 from noctule.core.origin import Origin
-from noctule.core.state import State, make_state, plane_limits
+from noctule.core.state import State, limit_sessions, make_state, plane_limits
 from noctule.handlers.admission import origin_of
 from noctule.handlers.connection import Candidate, Connection, end_connection, last_packet
 from noctule.handlers.dispatch import Dispatcher
@@ -374,6 +374,9 @@ class Broker:
             self.urls = (*self._reception.urls, *(gateway.url for gateway in self.gateways))
             self.reload_certificates()
             self.state.plane.set_limits(**plane_limits(settings.limits))
+            self._clock.begin_turn()
+            limit_sessions(self.state.sessions, now)
+            self._clock.end_turn()
             for hook, effect in effects:
                 if effect is None:
                     continue

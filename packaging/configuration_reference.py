@@ -73,6 +73,7 @@ SAMPLES: Final[Mapping[str, str]] = {
     "max_queued_messages": "max_queued_messages 100",
     "password_file": "password_file /passwd",
     "persistence": "persistence true",
+    "persistent_client_expiration": "persistent_client_expiration 2m",
     "port": "allow_anonymous true\nport 1883",
     "protocol": "listener 1883\nprotocol websockets",
     "proxy_protocol_v2_require_tls": "listener 1883\nproxy_protocol_v2_require_tls true",

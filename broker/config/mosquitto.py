@@ -30,8 +30,19 @@ from noctule.config.settings import EVERY_ADDRESS
 
 _COMMENT: Final = re.compile(r"\s#.*")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_EXPIRATION: Final = re.compile(r"([0-9]{1,9})\s?([shdwmy])", re.ASCII)
 _PLUGIN_OPTION: Final = re.compile(r"(?:plugin|auth)_opt_(.+)")
 _NOT_YET: Final = "not available in this version yet"
+
+#: Of persistent_client_expiration: months and years are as long as Mosquitto takes them to be.
+_EXPIRATION_UNITS_S: Final = {
+    "s": 1,
+    "h": 3_600,
+    "d": 86_400,
+    "w": 604_800,
+    "m": 2_592_000,
+    "y": 31_536_000,
+}
 
 #: From what on something is logged, by the least of the types that are named.
 _LEVELS: Final = {
@@ -327,6 +338,13 @@ class _Reader:
     def _global_max_clients(self, line: _Line, value: int) -> None:
         if value != -1:
             self._document.set(("limits", "max_sessions"), value, line.place)
+
+    def _persistent_client_expiration(self, line: _Line, value: str) -> None:
+        match = _EXPIRATION.fullmatch(value)
+        if match is None:
+            self._wrong(line, f'expected a number with h, d, w, m or y, such as 2m for two months; got "{value}"')
+        elif expiry_s := int(match[1]) * _EXPIRATION_UNITS_S[match[2]]:
+            self._document.set(("limits", "max_session_expiry"), expiry_s, line.place)
 
     def _max_qos(self, line: _Line, value: int) -> None:
         if value != 2:

@@ -158,9 +158,7 @@ _OUTSIDE_BRIDGES: Final[Mapping[str, Directive]] = {
     "persistence": Special(Reading.FLAG),
     "persistence_file": Needless("the store has a file of its own; noctule store import takes over Mosquitto's"),
     "persistence_location": Mapped(("data_directory",)),
-    "persistent_client_expiration": Ignored(
-        f"an end to the sessions of clients that stay away is {_NOT_YET}, but for what version 5 clients ask"
-    ),
+    "persistent_client_expiration": Special(),
     "pid_file": Mapped(("pid_file",)),
     "plugin": Special(),
     "global_plugin": Special(),

@@ -537,6 +537,19 @@ class Limits:
             minimum=0,
         ),
     ] = limits.SESSIONS_MAX
+    session_expiry_max_s: Annotated[
+        int | None,
+        Quantity.DURATION,
+        Option(
+            "The longest time that a session outlives its connection; clients of version 3.1 and 3.1.1 get it with "
+            "Clean Session 0, one of version 5 that asks for more gets it and is told. Bridges' sessions here stay. "
+            "Not set: any time, and for good.",
+            key="max_session_expiry",
+            minimum=1,
+            maximum=0xFFFFFFFE,
+            example='"30d"',
+        ),
+    ] = None
     retained_max: Annotated[
         int,
         Option(

@@ -1,6 +1,6 @@
 """The sessions of one broker by client identifier: found, made, kept, ended, and their Wills published."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from noctule._speedups.message import Message
@@ -24,6 +24,9 @@ class Sessions:
         #: Those that there are; to be looked into, and filled by the data plane's plain clients.
         self.by_client_id: dict[str, Session] = {}
 
+        self._expiry_max_s = NEVER
+        self._stay: Collection[str] = ()
+
         #: Sessions that have ended because their client stayed away too long.
         self.expired_count = 0
 
@@ -36,6 +39,32 @@ class Sessions:
     def find(self, client_id: str) -> Session | None:
         """The session of this client identifier; None where there is none."""
         return self.by_client_id.get(client_id)
+
+    def limit_expiry(self, max_s: int | None, stay: Collection[str] = ()) -> None:
+        """No session outlives its connection by more than this from now on, but for those of the client identifiers
+        ``stay``; None: as long as clients ask. For who is away already the time runs from now, where less is left."""
+        self._expiry_max_s = NEVER if max_s is None else max_s
+        self._stay = frozenset(stay)
+        if max_s is None:
+            return
+        for session in list(self):
+            if session.outlet is None and self.shorten(session):
+                self.look_at(session)
+
+    def expiry_allowed(self, client_id: str, interval_s: int) -> int:
+        """The Session Expiry Interval that holds where this one is asked for."""
+        return interval_s if client_id in self._stay else min(interval_s, self._expiry_max_s)
+
+    def shorten(self, session: Session) -> bool:
+        """Have a session without connection end within the limit; False where it does."""
+        longest_s = self.expiry_allowed(session.client_id, NEVER)
+        if longest_s == NEVER or session.ends_at <= self._plane.now + longest_s:
+            return False
+        session.expiry_interval_s = min(session.expiry_interval_s, longest_s)
+        session.ends_at = self._plane.now + longest_s
+        if session.store_id:
+            self.keep_clocks(session, has_end=True, has_will=False)
+        return True
 
     def open(
         self,
@@ -52,6 +81,7 @@ class Sessions:
         session belongs to; who may have one that is there is for the caller to say. ``is_kept``: whether it is to
         survive a restart, where anything does and it outlives its connection.
         """
+        expiry_interval_s = self.expiry_allowed(client_id, expiry_interval_s)
         session = self.by_client_id.get(client_id)
         if session is not None and clean_start:
             self.end(session, "the client has started anew")  # [MQTT-3.1.2-4]
@@ -142,6 +172,7 @@ class Sessions:
         will: Will | None = session.will
         if not publish_will:
             session.will = will = None
+        session.expiry_interval_s = self.expiry_allowed(session.client_id, session.expiry_interval_s)
         if session.expiry_interval_s == 0:
             self.end(session, "its connection has ended")
             return

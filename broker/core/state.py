@@ -48,7 +48,14 @@ def make_state(settings: Settings, authentication_methods: Iterable[Authenticati
     router = Router(plane, settings.share_strategy.value)
     watchers = Watchers()
     sessions = Sessions(plane, router, watchers)
+    limit_sessions(sessions, settings)
     return State(settings, plane, router, sessions, logging.getLogger("noctule"), watchers, methods)
+
+
+def limit_sessions(sessions: Sessions, settings: Settings) -> None:
+    """Have the limit of these settings hold for how long sessions wait for their clients."""
+    stay = [bridge.client_id_here for bridge in settings.bridges]
+    sessions.limit_expiry(settings.limits.session_expiry_max_s, stay)
 
 
 def plane_limits(limits: Limits) -> dict[str, int]:

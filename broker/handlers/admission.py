@@ -106,10 +106,12 @@ def admit(
         refuse(state, means.fault_log, link, packet, ReasonCode.QUOTA_EXCEEDED, why, "too many sessions")
         return
     keep_alive_s = _keep_alive_of(state, packet)
+    expiry_s = state.sessions.expiry_allowed(client_id, packet.session_expiry_interval_s)
     qos_max = origin.listener.limits.max_qos
     mount_point = origin.listener.mount_point
     packet_max_bytes = origin.listener.limits.packet_max_bytes or state.settings.limits.packet_max_bytes
     connack = Connack(
+        session_expiry_interval_s=None if expiry_s == packet.session_expiry_interval_s else expiry_s,  # 3.2.2.3.2
         maximum_qos=qos_max,  # [MQTT-3.2.2-9]
         assigned_client_identifier=client_id if is_assigned else None,
         server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,  # [MQTT-3.2.2-21]

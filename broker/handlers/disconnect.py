@@ -26,6 +26,7 @@ def handle_disconnect(state: State, link: Link, session: Session, first: int, bo
             raise PacketError(  # 3.14.2.2.2
                 ReasonCode.PROTOCOL_ERROR, "a Session Expiry Interval in DISCONNECT where CONNECT had none"
             )
+        # Our maximum holds here too: it is applied where the connection ends.
         session.expiry_interval_s = packet.session_expiry_interval_s
     state.logger.debug("Client %s disconnected.", escaped(session.client_id))
     # Only 0x00 takes the Will back [MQTT-3.14.4-3].

@@ -161,6 +161,8 @@ class _Restoring:
                 session.ends_at = ends_at - self._ahead_s
             else:
                 session.ends_at = float("inf") if interval_s == NEVER else now + interval_s
+            if self._state.sessions.shorten(session):
+                ends_at = session.ends_at  # kept already
             session.will_due_at = float("inf")
             due_at = None
             if session.will is not None:

@@ -85,6 +85,28 @@ def test_a_limit_on_all_clients(tmp_path: Path) -> None:
     assert loaded(directive(tmp_path, "global_max_clients -1\n")).settings.limits == before
 
 
+@pytest.mark.parametrize(
+    ("text", "expiry_s"),
+    [
+        ("1h", 3_600),
+        ("2d", 172_800),
+        ("3w", 1_814_400),
+        ("4m", 10_368_000),
+        ("5y", 157_680_000),
+        ("90s", 90),
+        ("0d", None),
+    ],
+)
+def test_an_end_to_sessions(tmp_path: Path, text: str, expiry_s: int | None) -> None:
+    path = directive(tmp_path, f"persistent_client_expiration {text}\n")
+    assert loaded(path).settings.limits.session_expiry_max_s == expiry_s
+
+
+@pytest.mark.parametrize("text", ["5", "-1d", "2x", "m", "200y"])
+def test_an_end_to_sessions_that_is_none(tmp_path: Path, text: str) -> None:
+    assert "persistent_client_expiration" in errors(directive(tmp_path, f"persistent_client_expiration {text}\n"))[0]
+
+
 def test_a_listener_lets_nobody_in_unasked(tmp_path: Path) -> None:
     for text in ("listener 1883\n", "listener 1883 127.0.0.1\n", "port 1883\n"):
         assert "nobody could connect" in errors(directive(tmp_path, text))[0]
