@@ -87,6 +87,9 @@ HANDSHAKES_SHARE: Final = 4
 #: Longest mount point: it is part of every topic of its listener's clients.
 MOUNT_POINT_MAX_BYTES: Final = 1_000
 
+#: Longest beginning of the identifiers that the broker makes; Mosquitto's limit.
+ASSIGNED_PREFIX_MAX: Final = 50
+
 #: Largest HTTP request that asks for WebSocket. Browsers send up to some kilobytes of cookies.
 HTTP_HEADER_MAX_BYTES: Final = 16_384
 

@@ -408,6 +408,16 @@ class _Reader:
     def _acl_file(self, line: _Line, value: str) -> None:
         self._security_of(line).files["access_file"] = (value, line.place)
 
+    def _allow_zero_length_clientid(self, line: _Line, value: bool) -> None:
+        if value:
+            return
+        if self._is_per_listener:
+            self._document.warn(line.place, line.name, "counts for all listeners here")
+        self._document.set(("client_ids", "allow_empty"), False, line.place)
+
+    def _clientid_prefixes(self, line: _Line, value: str) -> None:
+        self._document.set(("client_ids", "prefixes"), [value], line.place)
+
     def _psk_file(self, line: _Line, value: str) -> None:
         self._security_of(line).psk_file = (value, line.place)
 

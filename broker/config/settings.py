@@ -583,6 +583,37 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientIdSettings:
+    """Which client identifiers there may be."""
+
+    allow_empty: Annotated[
+        bool,
+        Option("Whether a client may leave its identifier to the broker; false: without one it is refused (0x85)."),
+    ] = True
+    assigned_prefix: Annotated[str, Option("What the identifiers begin with that the broker makes.")] = "auto-"
+    prefixes: Annotated[
+        tuple[str, ...],
+        Option(
+            "Clients are let in whose identifier begins with one of these, others refused (0x85); none named: any. "
+            "It counts for identifiers that the broker makes too.",
+            example='["sensor-"]',
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.assigned_prefix) > limits.ASSIGNED_PREFIX_MAX or not self.assigned_prefix.isprintable():
+            raise ValueError(
+                f'"assigned_prefix": expected up to {limits.ASSIGNED_PREFIX_MAX} characters that can be printed'
+            )
+        if "" in self.prefixes:
+            raise ValueError('"prefixes": every identifier begins with an empty text; leave the key out')
+
+    def allows(self, client_id: str) -> bool:
+        """Whether it begins as it has to; empty: one that the broker makes."""
+        return not self.prefixes or (client_id or self.assigned_prefix).startswith(self.prefixes)
+
+
+@dataclass(frozen=True, slots=True)
 class PluginSettings:
     """One ``[plugins.NAME]``: which plugin, and its options as they were written.
 
@@ -651,6 +682,9 @@ class Settings:
             "last has it, as in Mosquitto."
         ),
     ] = True
+    client_ids: Annotated[ClientIdSettings, Option("Which client identifiers there may be.")] = field(
+        default_factory=ClientIdSettings
+    )
     allow_anonymous: Annotated[
         bool | None,
         Option(

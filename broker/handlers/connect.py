@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from noctule._speedups.link import Link
+from noctule.core.state import State
 from noctule.handlers.admission import keep_alive_allowed, origin_of, refuse
 from noctule.handlers.auth import begin_authentication
 from noctule.handlers.login import begin_login
 from noctule.handlers.means import Means
 from noctule.protocol.connack import Connack, encode_connack
-from noctule.protocol.connect import decode_connect, protocol_version_of
+from noctule.protocol.connect import Connect, decode_connect, protocol_version_of
 from noctule.protocol.errors import PacketError, UnsupportedVersionError
 from noctule.protocol.filters import check_topic_name
 from noctule.protocol.reason_codes import ReasonCode
@@ -48,6 +49,15 @@ def handle_connect(means: Means, link: Link, body: bytes) -> None:
     ):
         refuse_it(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "an empty client identifier")
         return
+    client_ids = state.settings.client_ids
+    if not packet.client_id and not client_ids.allow_empty:
+        why = "an empty client identifier (client_ids.allow_empty)"
+        refuse_it(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, why)  # [MQTT-3.1.3-8]
+        return
+    if not client_ids.allows(packet.client_id) and not _is_own_bridge(state, link, packet):
+        why = "a client identifier that may not be (client_ids.prefixes)"
+        refuse_it(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, why)
+        return
     if not keep_alive_allowed(state, packet):
         refuse_it(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "a Keep Alive above the maximum")
         return
@@ -59,6 +69,14 @@ def handle_connect(means: Means, link: Link, body: bytes) -> None:
         refuse_it(ReasonCode.BAD_AUTHENTICATION_METHOD, "an unknown method of authentication")  # [MQTT-4.12.0-1]
         return
     begin_authentication(means, link, packet, method)
+
+
+def _is_own_bridge(state: State, link: Link, packet: Connect) -> bool:
+    """Whether it is a bridge of this broker; who that is its transport says, so that nobody else can."""
+    user_name = origin_of(link, state).user_name
+    return user_name is not None and any(
+        (one.client_id_here, one.user_name_here) == (packet.client_id, user_name) for one in state.settings.bridges
+    )
 
 
 def refusal_of(body: bytes, error: PacketError) -> bytes:

@@ -174,7 +174,8 @@ def identified(means: Means, link: Link, packet: Connect, identity: Identity) ->
     """It is known who the client is: find out what it may do, and let it in."""
     origin = origin_of(link, means.state)
     if not packet.client_id:
-        assigned = f"auto-{secrets.token_hex(12)}"  # [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+        prefix = means.state.settings.client_ids.assigned_prefix
+        assigned = f"{prefix}{secrets.token_hex(12)}"  # [MQTT-3.1.3-6] [MQTT-3.2.2-16]
         packet = dataclasses.replace(packet, client_id=assigned)
         is_assigned = True
     else:

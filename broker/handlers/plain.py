@@ -96,7 +96,7 @@ class _Judge:
         listener = origin.listener
         if listener.mount_point or listener.limits.max_qos < _QOS_MAX or listener.limits.packet_max_bytes is not None:
             return None
-        if not self._means.hooks.admit_anonymous(state.settings, listener):
+        if state.settings.client_ids.prefixes or not self._means.hooks.admit_anonymous(state.settings, listener):
             return None
         connack = connack_told(Connack(), state.settings.limits, state.settings.limits.packet_max_bytes)
         return Welcome(

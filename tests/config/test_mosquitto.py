@@ -16,6 +16,7 @@ from noctule.config.mosquitto_directives import DIRECTIVES, OTHER_DEFAULTS, PATH
 from noctule.config.options import Secret
 from noctule.config.problems import ConfigError
 from noctule.config.settings import (
+    ClientIdSettings,
     ListenerLimits,
     ListenerSettings,
     Protocol,
@@ -105,6 +106,19 @@ def test_an_end_to_sessions(tmp_path: Path, text: str, expiry_s: int | None) -> 
 @pytest.mark.parametrize("text", ["5", "-1d", "2x", "m", "200y"])
 def test_an_end_to_sessions_that_is_none(tmp_path: Path, text: str) -> None:
     assert "persistent_client_expiration" in errors(directive(tmp_path, f"persistent_client_expiration {text}\n"))[0]
+
+
+def test_client_identifiers(tmp_path: Path) -> None:
+    text = "allow_zero_length_clientid false\nauto_id_prefix made-\nclientid_prefixes sensor-\n"
+    found = loaded(directive(tmp_path, text)).settings.client_ids
+    assert found == ClientIdSettings(allow_empty=False, assigned_prefix="made-", prefixes=("sensor-",))
+    same = loaded(directive(tmp_path, "allow_zero_length_clientid true\nauto_id_prefix auto-\n")).settings.client_ids
+    assert same == ClientIdSettings()
+    assert "auto_id_prefix" in errors(directive(tmp_path, f"auto_id_prefix {'x' * 51}\n"))[0]
+    text = "per_listener_settings true\nlistener 1883\nallow_anonymous true\nallow_zero_length_clientid false\n"
+    path = directive(tmp_path, text)
+    assert not loaded(path).settings.client_ids.allow_empty
+    assert any("counts for all listeners" in line for line in warnings(path))
 
 
 def test_a_listener_lets_nobody_in_unasked(tmp_path: Path) -> None:
