@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import trio
 from handlers.direct_links import V3_1_1, V5, DirectBroker
 from handlers.kept_links import KeptBroker
+from hooks.plugin_brokers import broker_with
+from net.stream_clients import run_mocked
 from noctule.config.bridges import BridgeSettings, BridgeTopic, Direction
 from noctule.config.settings import Limits, Settings
 from noctule.core.sessions import NEVER
@@ -101,3 +104,19 @@ def test_it_counts_for_sessions_from_before_a_restart() -> None:
     later = KeptBroker(after.disk.rows.values())
     later.advance(2 * LIMIT_S)
     assert len(later.state.sessions) == 0, "that the time runs is kept"
+
+
+def test_a_reload_of_the_broker_puts_it_into_effect() -> None:
+    async def main() -> None:
+        async with broker_with() as running:
+            broker = running.broker
+            sessions = broker.state.sessions
+            session, _ = sessions.open("away", clean_start=True, expiry_interval_s=NEVER)
+            sessions.connection_ended(session, "it is gone", publish_will=False)
+            await broker.reload(replace(broker.settings, limits=Limits(session_expiry_max_s=LIMIT_S)))
+            await trio.sleep(LIMIT_S - 1)
+            assert sessions.find("away") is session
+            await trio.sleep(2)
+            assert sessions.find("away") is None
+
+    run_mocked(main)
