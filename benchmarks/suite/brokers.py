@@ -234,11 +234,12 @@ class RunningBroker:
         self.broker = broker
         self.folder = folder
         self.port = broker.port or free_port()
+        self.http_port = free_port()
         self.pid = 0
         self._speaks_mqtt = setup not in ("tls", "ws", "wss")
         self._cores = cores
         self._process: subprocess.Popen[bytes] | None = None
-        self._places = {"port": str(self.port), "dir": str(folder)}
+        self._places = {"port": str(self.port), "http_port": str(self.http_port), "dir": str(folder)}
         write_fixtures(folder, setup)
         text_of_setup = fill(dict(broker.setups)[setup], self._places)
         for name, text in broker.files:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from suite.accounting import Usage, tree_usage
 from suite.brokers import Broker, RunningBroker, child_set_up, running, stop
+from suite.http_load import asked_over_http
 from suite.places import BUILD, HERE, BenchmarkError
 from suite.scenarios import Row, Scenario
 
@@ -153,7 +154,8 @@ def _measure_on(
     if scenario.program == "retained":
         return measure_retained(server, scenario, repetition, conditions)
     command = load_command(scenario, conditions, server.port, server.folder)
-    run = drive(command, server.pid, conditions.seconds)
+    with asked_over_http(server.http_port if scenario.asks_http else None, conditions.load_core):
+        run = drive(command, server.pid, conditions.seconds)
     return [account(row, server.broker.name, repetition, run) for row in scenario.rows]
 
 

@@ -59,6 +59,8 @@ class Scenario:
     curve: Curve | None = None
     #: Whether the broker may use the load generator's core as well.
     on_two_cores: bool = False
+    #: Whether the broker's HTTP port is asked all the while.
+    asks_http: bool = False
     #: Names of the only brokers that it makes sense for; all if empty.
     brokers: tuple[str, ...] = ()
 
@@ -124,6 +126,18 @@ LATENCY: Final = tuple(
         ("1-100-paced", "1 → 100, 50 msg/s", paced(1, 100, 50)),
         ("200-pairs-paced", "200 pairs, 5,000 msg/s", paced(200, 200, 25, "--pairs")),
     )
+)
+
+HTTP: Final = tuple(
+    replace(
+        next(scenario for scenario in LATENCY if scenario.name == name),
+        name=f"{name}-http",
+        rows=(Row(f"{name}-http", f"{title}, HTTP asked all the while"),),
+        setup="http",
+        asks_http=True,
+        brokers=("noctule",),
+    )
+    for name, title in (("1-1-paced", "1 → 1, 5,000 msg/s"), ("200-pairs-paced", "200 pairs, 5,000 msg/s"))
 )
 
 CROWD: Final = (
@@ -409,7 +423,7 @@ CORES: Final = tuple(
     for cores in (1, 2)
 )
 
-ALL: Final = (*CORE, *RELAY, *LATENCY, *CROWD, *WORK, *TRANSPORTS, *SCALE, *GROWTH, *CORES, *MATRIX)
+ALL: Final = (*CORE, *RELAY, *LATENCY, *HTTP, *CROWD, *WORK, *TRANSPORTS, *SCALE, *GROWTH, *CORES, *MATRIX)
 SCENARIOS: Final = {scenario.name: scenario for scenario in ALL}
 assert len(SCENARIOS) == len(ALL)
 
