@@ -13,7 +13,7 @@ import threading
 import weakref
 from typing import Self
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds until a thing that should happen at once has not happened; only a failing test waits that long."""
 
 COMMAND = shlex.split(os.environ.get("NOCTULE_TEST_BROKER", "")) or [sys.executable, "-W", "error", "-m", "noctule"]
