@@ -110,7 +110,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch, test: Callable[[Memory], Awaitabl
 
 
 async def connected(broker: Broker, name: str = "b") -> None:
-    """Return when the bridge is connected."""
+    """Return when the bridge is connected; the times are those of the mock clock."""
     with trio.fail_after(100):
         while not broker.bridges.connected[name]:  # noqa: ASYNC110
             await trio.sleep(0.01)

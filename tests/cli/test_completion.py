@@ -82,7 +82,7 @@ def zsh(script_text: str, line: str, folder: Path) -> str:
     """The screen of a zsh in which the line was typed, then the tab key."""
     (folder / ".completion.zsh").write_text(script_text, encoding="utf-8")
     process, terminal = pty.fork()
-    if process == 0:  # pragma: no cover
+    if process == 0:  # pragma: no cover - another process, which becomes the shell
         os.chdir(folder)
         os.execve(needs("zsh"), ["zsh", "-f", "-i"], {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(folder)})
     seen = ""

@@ -133,7 +133,7 @@ def test_broken_handshakes_hide_no_broken_packet(caplog: pytest.LogCaptureFixtur
 
 
 class _NoFilter:
-    """Stands where one is that has found the fault."""
+    """Stands where one is that has found the fault; the link is told of that by hand, so no bytes go through it."""
 
     def received(self, link: Link, data: bytes) -> tuple[bytes, bytes, str | None]:
         raise NotImplementedError
