@@ -35,8 +35,6 @@ cdef class Link(Outlet):
     cdef uint16_t _peer_port
     cdef public object origin           # where the connection comes from (core.origin.Origin), or None
     cdef public object filter           # what stands between the wire and the packets (TLS, WebSocket), or None
-    cdef dict _rights                   # topic in bytes -> what the session may do there; None: not asked yet
-    cdef uint64_t _rights_generation
     cdef int _route_rights              # of the last topic published to
     cdef Message _changed               # what a plugin has made of the PUBLISH that is to be handled again, or None
     cdef bint _is_shown                 # the packet that is to be handled again was shown to ``packet_received``
@@ -72,7 +70,7 @@ cdef class Link(Outlet):
     cdef bint _size_allowed(self, const Frame *frame) except -1
     cdef int _parse(self, Cursor *cursor) except -1
     cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1
-    cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1
+    cdef int _rights_on(self, Route route) except -1
     cdef int _denied(self, PublishFields *fields, Message message) except -1
     cdef int _accept(self, PublishFields *fields, Message message, Route route) except -1
     cdef int _publish_changed(self, PublishFields *fields) except -1

@@ -53,8 +53,6 @@ cdef enum:
     QUOTA_EXCEEDED = 0x97
     # SUBSCRIBE and the like in one go: a client that sends thousands of them in one piece waits for the others.
     CONTROL_PACKETS_MAX = 32
-    # As many decisions a link remembers; then it starts again.
-    RIGHTS_MAX = 256
     # A packet without a payload of the peer's choosing need not be larger: SUBSCRIBE and UNSUBSCRIBE
     # have the packet limit, and these have next to nothing.
     ACK_BYTES_MAX = 65_536
@@ -286,7 +284,6 @@ cdef class Link(Outlet):
         self.session = None
         self._route = None
         self._aliases = None
-        self._rights = None
         self._changed = None
         self._drop_buffers()
         if session is not None and session.outlet is self:
@@ -607,7 +604,7 @@ cdef class Link(Outlet):
             if check_topic_name(fields.parts.topic, fields.parts.topic_size, self.plane.levels_max, &fault) < 0:
                 return self._refuse(&fault)
             self._route = self.router.route_of(fields.parts.topic, fields.parts.topic_size)
-            self._route_rights = self._rights_at(fields.parts.topic, fields.parts.topic_size)
+            self._route_rights = self._rights_on(self._route)
             if self._route_rights == RIGHTS_UNKNOWN:
                 self._route = None
                 return AGAIN
@@ -630,8 +627,8 @@ cdef class Link(Outlet):
         """Take a message that is allowed: publish it, or at QoS 2 hold it. ``message``: in place of what was received."""
         cdef Fault fault
         cdef int targets
-        if fields.retain and fields.qos and self.layout == LAYOUT_5 and self.plane.retained_max \
-                and self.router.retained.count >= self.plane.retained_max and self._cannot_be_retained(fields, message):
+        if fields.retain and fields.qos and self.layout == LAYOUT_5 and not self.router.has_room_for_retained() \
+                and self._cannot_be_retained(fields, message):
             return self._acknowledge(PUBACK if fields.qos == 1 else PUBREC, fields.packet_id, QUOTA_EXCEEDED)
         if fields.qos and self.plane.journal is not None and not takes_messages(self.plane.journal) and (
                 fields.qos == 1 or find_flight(&self.session.received, fields.packet_id) == NULL):
@@ -713,7 +710,8 @@ cdef class Link(Outlet):
                     self.plane.counters.publish_bytes_received += fields.parts.payload_size
                     return self._dropped(fields, <int>answer)
                 message = <Message>answer
-        rights = self._rights_at(message.data, message.topic_size)
+        route = self.router.route_of(message.data, message.topic_size)
+        rights = self._rights_on(route)
         if rights == RIGHTS_UNKNOWN:
             self._changed = message
             return AGAIN
@@ -721,7 +719,6 @@ cdef class Link(Outlet):
             self.plane.counters.publish_bytes_received += fields.parts.payload_size
             return self._denied(fields, message)
         self.plane.counters.publish_bytes_received += fields.parts.payload_size
-        route = self.router.route_of(message.data, message.topic_size)
         return self._accept(fields, message, route)
 
     cdef Message _mounted(self, Message message, Fault *fault):
@@ -745,25 +742,26 @@ cdef class Link(Outlet):
             self._dropped_ids.add(fields.packet_id)
         return self._acknowledge(PUBACK if fields.qos == 1 else PUBREC, fields.packet_id, <uint8_t>reason_code)
 
-    cdef int _rights_at(self, const unsigned char *topic, uint16_t size) except -1:
-        """What the session may do at this topic: asked once, and remembered until rights change."""
+    cdef int _rights_on(self, Route route) except -1:
+        """What the session may do at the route's topic. The route remembers that until rights change, or another asks."""
+        cdef Session session = self.session
+        cdef uint64_t generation = self.router.access_generation
+        cdef uint64_t number
         cdef bytes name
-        cdef object rights
+        cdef object rights = None
         cdef bint has_asked = False
-        if _is_of_broker(topic, size):
+        if _is_of_broker(route.topic, route.topic_size):
             return 0
-        if self.session.access is None:
+        if session.rules is None:
             return RIGHTS_ALL
-        name = PyBytes_FromStringAndSize(<const char *>topic, size)
-        if self._rights is None or self._rights_generation != self.router.access_generation \
-                or len(self._rights) >= RIGHTS_MAX:
-            self._rights = {}
-            self._rights_generation = self.router.access_generation
-        rights = self._rights.get(name)
+        number = session.rules_number
+        if route.judged_rules_number == number and route.judged_generation == generation:
+            return route.judged_rights
+        name = PyBytes_FromStringAndSize(<const char *>route.topic, route.topic_size)
         while rights is None:
             self.plane.is_deciding = True
             try:
-                rights = self.session.access.publish_rights(name)
+                rights = session.rules.publish_rights(name)
             finally:
                 self.plane.is_deciding = False
             if rights == RIGHTS_UNKNOWN:
@@ -776,7 +774,9 @@ cdef class Link(Outlet):
                 if self.is_paused or self.state >= LINK_ENDING:
                     return RIGHTS_UNKNOWN
                 rights = 0              # nobody knows: no
-            self._rights[name] = rights
+        route.judged_rights = rights
+        route.judged_generation = generation
+        route.judged_rules_number = number
         return rights
 
     cdef int _denied(self, PublishFields *fields, Message message) except -1:
@@ -872,8 +872,8 @@ cdef class Link(Outlet):
                 self.plane.counters.dropped_expired += 1    # [MQTT-3.3.2-5]
             else:
                 rights = RIGHTS_ALL
-                if self.session.access is not None:
-                    rights = self._rights_at(message.data, message.topic_size)
+                if self.session.rules is not None:
+                    rights = self._rights_on(self.router.route_of(message.data, message.topic_size))
                     if rights == RIGHTS_UNKNOWN:
                         return AGAIN
                 # Its row stays while it goes from its publisher to its receivers.

@@ -57,6 +57,7 @@ cdef class Plane:
     cdef Py_ssize_t _dirty_count
     cdef Py_ssize_t _dirty_capacity
     cdef bint _is_flushing
+    cdef uint64_t rules_count                   # ``access`` of sessions that have been set
     cdef public bint is_deciding                # code that is asked for an access decision, or that watches, runs
     # Whoever watches, as functions; None: nobody. They raise nothing and change nothing here.
     cdef readonly object message_received   # (link, message) -> another message, or a reason code: it goes nowhere

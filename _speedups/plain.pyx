@@ -144,7 +144,7 @@ cdef class PlainClients(Shortcut):
         cdef bytes topic_filter
         cdef unsigned char *at
         cdef size_t header
-        if session.store_id or session.access is not None:
+        if session.store_id or session.rules is not None:
             return False
         if not take_u16(&body, &packet_id) or packet_id == 0:
             return False

@@ -46,6 +46,10 @@ cdef class Route:
     cdef uint64_t generation
     cdef uint16_t topic_size
     cdef bint is_stale
+    # Whose publishing here was last judged, when, and with what outcome (0: nobody's).
+    cdef uint64_t judged_rules_number
+    cdef uint64_t judged_generation     # Router.access_generation
+    cdef int judged_rights
 
 cdef class Router:
     cdef readonly Plane plane
@@ -80,6 +84,7 @@ cdef class Router:
     cdef int _drop_subscriptions(self, Session session) except -1
     cdef int end(self, Session session) except -1
     cdef int publish(self, Route route, const PublishFields *fields, Message message, Session source) except -1
+    cdef bint has_room_for_retained(self) noexcept
     cdef bint retained_is_full(self, bytes topic) except -1
     cdef int _retain(self, Message message) except -1
     cdef int _keep_retained(self, Message message) except -1

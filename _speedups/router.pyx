@@ -167,6 +167,7 @@ cdef class Router:
         cdef uint64_t slot, place = 0
         cdef bint found = False
         cdef Route route
+        cdef Route before = None
         for slot in range(first, first + WAYS):
             if self._routes[slot] == NULL:
                 if not found:
@@ -177,10 +178,15 @@ cdef class Router:
             if route.hash == hash and route.topic_size == size and memcmp(route.topic, topic, size) == 0:
                 if route.generation == self.filters.generation:
                     return route
+                before = route
                 place = slot
                 found = True
                 break
         route = self._build(topic, size, hash)
+        if before is not None:
+            route.judged_rules_number = before.judged_rules_number
+            route.judged_generation = before.judged_generation
+            route.judged_rights = before.judged_rights
         if self._cached_targets + _weight(route) > CACHED_TARGETS_MAX:
             self._clear_cache()
         if not found:
@@ -290,14 +296,14 @@ cdef class Router:
             for i in range(matches.count):
                 subscription = matches.items[i]
                 session = <Session>subscription.subscriber
-                if session.access is not None and session.route_mark != self._mark:
+                if session.rules is not None and session.route_mark != self._mark:
                     # Every delivery is checked on its concrete topic, whatever filter it matches. Sessions with the
                     # same rules share the object, and so the answer.
-                    if session.access is not judge:
+                    if session.rules is not judge:
                         if name is None:
                             name = PyBytes_FromStringAndSize(<const char *>topic, size)
                             judged = {}
-                        judge = session.access
+                        judge = session.rules
                         answer = judged.get(id(judge))
                         if answer is None:
                             answer = judged[id(judge)] = bool(ask_may_receive(session, name))
@@ -345,7 +351,7 @@ cdef class Router:
             member = group.links.filters.first
             while member != NULL:
                 session = <Session>member.subscriber
-                if session.access is not None and not ask_may_receive(session, name):
+                if session.rules is not None and not ask_may_receive(session, name):
                     member = member.next_at_node
                     continue
                 _start_target(&share.members[share.count], member.subscriber, 0)
@@ -489,9 +495,14 @@ cdef class Router:
                                 target.via)
         return <int>(route.count + route.share_count)
 
+    cdef bint has_room_for_retained(self) noexcept:
+        """Whether another topic may have a retained message."""
+        return self.plane.retained_max == 0 \
+            or self.retained.count - self.retained.own_count < self.plane.retained_max
+
     cdef bint retained_is_full(self, bytes topic) except -1:
         """Whether the topic can have no retained message, as it has none yet; whoever wants to know is told of it."""
-        if self.plane.retained_max == 0 or self.retained.count < self.plane.retained_max \
+        if self.has_room_for_retained() \
                 or topic.startswith(b"$") or self.retained.get(topic) is not None:
             return False
         if self.when_retained_full is not None:
@@ -501,8 +512,7 @@ cdef class Router:
     cdef int _retain(self, Message message) except -1:
         """Keep the message as its topic's retained one, or with an empty payload forget that."""
         cdef bytes topic
-        if message.payload_size and self.plane.retained_max and self.retained.count >= self.plane.retained_max \
-                and self.retained_is_full(message.topic):
+        if message.payload_size and not self.has_room_for_retained() and self.retained_is_full(message.topic):
             return 0
         if self.plane.journal is not None and message.data[0] != c"$":
             self._keep_retained(message)

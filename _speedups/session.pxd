@@ -73,7 +73,8 @@ cdef class Session(Subscriber):
     cdef uint64_t _position             # of the last row of its queue
     cdef object _client                 # who it is, as plugins are told; of a plain client made when it is asked for
     cdef bint is_plain                  # its CONNECT was handled by the shortcut
-    cdef public object access           # what the session may publish and receive; None: anything
+    cdef object rules                   # ``access``
+    cdef uint64_t rules_number          # of these rules of this session's: no other session's, and none before, had it
     cdef public uint32_t expiry_interval_s
     cdef public double ends_at          # of a session without connection, on the broker's clock
     cdef public double will_due_at      # of a Will that is delayed

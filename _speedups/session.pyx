@@ -169,7 +169,7 @@ cdef bint ask_may_receive(Session session, bytes topic) except -1:
     cdef bint was_deciding = session.plane.is_deciding
     session.plane.is_deciding = True
     try:
-        return bool(session.access.may_receive(topic))
+        return bool(session.rules.may_receive(topic))
     finally:
         session.plane.is_deciding = was_deciding
 
@@ -190,6 +190,16 @@ cdef class Session(Subscriber):
     cdef void set_up(self, Plane plane, str client_id) noexcept:
         self.plane = plane
         self.client_id = client_id
+
+    @property
+    def access(self):
+        return self.rules
+
+    @access.setter
+    def access(self, access):
+        self.rules = access
+        self.plane.rules_count += 1
+        self.rules_number = self.plane.rules_count
 
     @property
     def client(self):
@@ -770,7 +780,7 @@ cdef class Session(Subscriber):
 
     cdef bint may_receive(self, Message message) except -1:
         """Whether the message may be delivered now: what was queued or in flight may not be, any more."""
-        if self.access is None or ask_may_receive(self, message.topic):
+        if self.rules is None or ask_may_receive(self, message.topic):
             return True
         self.plane.counters.dropped_denied += 1
         if self.plane.message_dropped is not None:

@@ -118,4 +118,5 @@ cdef class FilterTree(LevelTree):
 
 cdef class TopicTree(LevelTree):
     cdef readonly uint64_t count
+    cdef readonly uint64_t own_count    # of the count: below topics with $, which are the broker's own and have no limit
     cdef readonly uint64_t size_bytes

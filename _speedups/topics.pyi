@@ -48,6 +48,7 @@ class TopicTree(LevelTree):
     """The retained messages, by topic name."""
 
     count: int
+    own_count: int
     size_bytes: int
     def __len__(self) -> int: ...
     def store(self, message: Message) -> None:

@@ -562,6 +562,7 @@ cdef class TopicTree(LevelTree):
         self.size_bytes += size_of(message)
         if before == NULL:
             self.count += 1
+            self.own_count += message.data[0] == c"$"
         else:
             self.size_bytes -= size_of(<Message>before)
             Py_DECREF(<object>before)
@@ -575,6 +576,7 @@ cdef class TopicTree(LevelTree):
         before = node.message
         node.message = NULL
         self.count -= 1
+        self.own_count -= PyBytes_AS_STRING(topic)[0] == c"$"
         self.size_bytes -= size_of(<Message>before)
         self._prune(node)
         Py_DECREF(<object>before)

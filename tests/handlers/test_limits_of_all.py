@@ -116,6 +116,19 @@ def test_what_the_broker_says_of_itself_is_not() -> None:
     assert [one.topic for one in broker.state.router.retained.walk(b"$SYS/#")] == [b"$SYS/uptime"]
 
 
+def test_what_the_broker_says_of_itself_takes_nobody_s_room() -> None:
+    broker = DirectBroker(retained_max=1)
+    router = broker.state.router
+    for topic in (b"$SYS/uptime", b"$SYS/clients", b"$SYS/uptime"):
+        router.publish_message(Message(topic, b"1", 0, True))
+    for payload in (b"1", b"", b"1"):
+        router.publish_message(Message(b"$SYS/gone", payload, 0, True))
+        for topic in (b"a", b"b"):
+            router.publish_message(Message(topic, b"1", 0, True))
+        assert retained(broker) == [b"a"]
+    assert (router.retained.count, router.retained.own_count) == (4, 3)
+
+
 def test_what_was_kept_is_put_back() -> None:
     """Also where there may be less now: nothing that was acknowledged is lost."""
     broker = KeptBroker(retained_max=2)

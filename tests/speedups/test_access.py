@@ -136,13 +136,51 @@ def test_a_decision_is_asked_for_once_until_rights_change() -> None:
     assert subscriber.payloads() == [b"x", b"y"] * 5 + [b"yes"]
 
 
-def test_what_a_link_remembers_of_topics_is_bounded() -> None:
-    rules = Rules()
-    publisher, _ = publisher_with(rules)
-    for i in range(1_000):
-        publisher.publish(b"t/%d" % i)
-    publisher.publish(b"t/0")
-    assert len(rules.asked) == 1_001  # the first was forgotten, and asked for again
+def test_decisions_about_many_topics_are_remembered() -> None:
+    rules = Rules({b"t/%d" % i: EVERYTHING if i % 2 else 0 for i in range(1_000)})
+    publisher, subscriber = publisher_with(rules)
+    for _ in range(3):
+        for i in range(1_000):
+            publisher.publish(b"t/%d" % i, b"%d" % i)
+    assert len(rules.asked) < 2_000  # with their routes, of which a full bucket forgets one now and then
+    assert subscriber.payloads() == [b"%d" % i for i in range(1, 1_000, 2)] * 3
+
+
+def test_a_decision_outlives_a_route_that_others_make_old() -> None:
+    rules = Rules({b"a": EVERYTHING, b"b": EVERYTHING})
+    publisher, subscriber = publisher_with(rules)
+    publisher.publish(b"a", b"1").publish(b"b", b"1")
+    subscriber.subscribe(b"other/+", 0)
+    publisher.publish(b"a", b"2").publish(b"b", b"2")
+    assert rules.asked == [b"a", b"b"]
+    assert subscriber.payloads() == [b"1", b"1", b"2", b"2"]
+
+
+def test_what_one_may_nobody_else_may_for_that() -> None:
+    """Two who publish to the same topics in turn, and one who comes under the same name with other rules."""
+    router = make_router()
+    subscriber = Peer(router, "subscriber").connect().subscribe(b"#", 2)
+    peers = [Peer(router, name) for name in ("a", "b")]
+    for peer in peers:
+        peer.session.access = Rules({peer.session.client_id.encode(): EVERYTHING, b"both": EVERYTHING})
+        peer.connect()
+    for _ in range(3):
+        for topic in (b"a", b"b", b"both"):
+            for peer in peers:
+                peer.publish(topic, peer.session.client_id.encode() + b" to " + topic)
+    assert subscriber.payloads() == [b"a to a", b"b to b", b"a to both", b"b to both"] * 3
+    again = Peer(router, "a")
+    again.session.access = Rules()
+    again.connect().publish(b"a", b"no").publish(b"both", b"no")
+    assert subscriber.payloads() == []
+
+
+def test_other_rules_of_a_session_hold_for_topics_it_has_published_to() -> None:
+    publisher, subscriber = publisher_with(Rules({b"a": EVERYTHING, b"b": EVERYTHING}))
+    publisher.publish(b"a", b"1").publish(b"b", b"1")
+    publisher.session.access = Rules({b"b": EVERYTHING})
+    publisher.publish(b"a", b"2").publish(b"b", b"2").publish(b"a", b"2")
+    assert subscriber.payloads() == [b"1", b"1", b"2"]
 
 
 # --- receive ---
