@@ -273,7 +273,7 @@ cdef class Link(Outlet):
         self.state = LINK_CLOSED
         self.plane.deadlines.forget(self)
         self.hold_count = 0
-        self.plane.pool.give_back(&self.out)
+        self.empty()
         self.release_transport()
         self.filter = None
         self.wake = None
@@ -333,7 +333,7 @@ cdef class Link(Outlet):
         self.plane.counters.bytes_sent += size
         self.out.start += size
         if pending(&self.out) == 0:
-            self.plane.pool.give_back(&self.out)
+            self.empty()
         return output
 
     @property

@@ -87,6 +87,7 @@ cdef class Outlet(Timed):
     cdef bytes mount                    # what every topic of the peer's begins with, unseen by it; None: nothing
     cdef Plane plane
     cdef WriteBuffer out
+    cdef bytes lent                     # what ``out`` refers to in place of memory of its own; None: it has its own
     cdef uint32_t packet_max            # of the peer: its Maximum Packet Size
     cdef uint8_t layout                 # codec.Layout
     cdef bint takes_as_is               # received bytes of its layout may be sent as they are: no size limit, no aliases
@@ -100,7 +101,10 @@ cdef class Outlet(Timed):
     cdef size_t untraced                # bytes at the end of ``out`` that ``Plane.packet_sent`` has not seen
     cdef int allow_aliases(self, uint16_t count) except -1
     cdef uint16_t alias_of(self, const unsigned char *topic, uint16_t size, bint *is_known) noexcept
+    cdef int make_room(self, size_t size) except -1
     cdef unsigned char *room(self, size_t size) except NULL
+    cdef int lend(self, bytes data) except -1
+    cdef void empty(self) noexcept
     cdef int hold_back(self, bint must_sync) except -1
     cdef int let_go(self, uint64_t committed) except -1
     cdef size_t send_now(self, const unsigned char *data, size_t size) noexcept

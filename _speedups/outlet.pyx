@@ -12,9 +12,9 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from noctule._speedups.buffers cimport BufferPool, Cursor
+from noctule._speedups.buffers cimport BufferPool, Cursor, WriteBuffer, pending
 from noctule._speedups.codec cimport FRAME_WHOLE, Frame, scan_frame
 from noctule._speedups.deadlines cimport Deadlines, Timed
 from noctule._speedups.journal cimport Journal
@@ -255,7 +255,7 @@ cdef class Outlet(Timed):
     def __dealloc__(self):
         cdef uint16_t i
         if self.plane is not None:
-            self.plane.pool.give_back(&self.out)
+            self.empty()
         for i in range(self.alias_count):
             free(self.aliases[i].topic)
         free(self.aliases)
@@ -306,7 +306,7 @@ cdef class Outlet(Timed):
     cdef unsigned char *room(self, size_t size) except NULL:
         """Where to write the next ``size`` bytes, all of them: they count as written. Joins the dirty list."""
         cdef unsigned char *at
-        self.plane.pool.make_room(&self.out, size)
+        self.make_room(size)
         if not self.is_dirty:
             self.plane.mark(self)
         at = self.out.data + self.out.end
@@ -315,6 +315,47 @@ cdef class Outlet(Timed):
         if self.plane.packet_sent is not None:
             self.untraced += size
         return at
+
+    cdef int make_room(self, size_t size) except -1:
+        """Make ``size`` bytes fit behind what is written."""
+        cdef WriteBuffer lent
+        if self.lent is None:
+            return self.plane.pool.make_room(&self.out, size)
+        lent = self.out
+        self.out.data = NULL
+        self.out.start = self.out.end = 0
+        try:
+            self.plane.pool.make_room(&self.out, pending(&lent) + size)
+        except MemoryError:
+            self.out = lent
+            raise
+        memcpy(self.out.data, lent.data + lent.start, pending(&lent))
+        self.out.end = pending(&lent)
+        self.lent = None
+        return 0
+
+    cdef int lend(self, bytes data) except -1:
+        """Write bytes that others are to be sent as well, without a copy, where nothing waits to be sent."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        if not self.is_dirty:
+            self.plane.mark(self)
+        self.empty()
+        self.lent = data
+        self.out.data = <unsigned char *>PyBytes_AS_STRING(data)
+        self.out.end = size
+        self.written += size
+        if self.plane.packet_sent is not None:
+            self.untraced += size
+        return 0
+
+    cdef void empty(self) noexcept:
+        """Nothing is written any more: its memory goes to whoever it belongs to."""
+        if self.lent is None:
+            self.plane.pool.give_back(&self.out)
+            return
+        self.out.data = NULL
+        self.out.start = self.out.end = 0
+        self.lent = None
 
     cdef int hold_back(self, bint must_sync) except -1:
         """What is written from now on waits until all is kept that the journal has collected so far."""

@@ -319,7 +319,7 @@ cdef class SocketLink(Link):
         self.plane.counters.bytes_sent += size
         self.out.start += size
         if pending(&self.out) == 0:
-            self.plane.pool.give_back(&self.out)
+            self.empty()
         self._append_wire(data)
         return 0
 
@@ -390,7 +390,7 @@ cdef class SocketLink(Link):
             self._set_interest(self._may_read(), True)
             return 0
         if pending(&self.out) == 0:
-            self.plane.pool.give_back(&self.out)
+            self.empty()
         return 1
 
     cdef int _finish(self) except -1:

@@ -33,6 +33,7 @@ cdef enum:
     BUCKETS_AT_FIRST = 256
     BUCKETS_MAX = 16_384            # 65,536 routes: half a megabyte of slots
     DIRECT_BYTES = 16_384           # a run of at least this size is sent without a copy, where nothing waits before it
+    LENT_TARGETS_MIN = 4            # a smaller run is copied once for all, where at least so many are to get it
     CACHED_TARGETS_MAX = 1_048_576  # over all routes: 24 MiB; beyond it the cache starts again
 
 
@@ -608,6 +609,7 @@ cdef class Router:
         cdef const unsigned char *bytes_to_send
         cdef size_t size_to_send, done
         cdef bint translated = False
+        cdef bytes lent = None, lent_translated = None
         cdef size_t i
         for i in range(route.count):
             target = &route.targets[i]
@@ -631,9 +633,21 @@ cdef class Router:
                     size_to_send = self._translated.end
                 if pending(&outlet.out) + size_to_send <= self.plane.write_max_bytes:
                     done = 0
-                    if size_to_send >= DIRECT_BYTES and pending(&outlet.out) == 0 and outlet.hold_count == 0:
-                        done = outlet.send_now(bytes_to_send, size_to_send)
-                        outlet.written += done
+                    if pending(&outlet.out) == 0 and outlet.hold_count == 0:
+                        if size_to_send >= DIRECT_BYTES:
+                            done = outlet.send_now(bytes_to_send, size_to_send)
+                            outlet.written += done
+                        elif route.count >= LENT_TARGETS_MIN:
+                            if outlet.layout == layout:
+                                if lent is None:
+                                    lent = PyBytes_FromStringAndSize(<const char *>data, size)
+                                outlet.lend(lent)
+                            else:
+                                if lent_translated is None:
+                                    lent_translated = PyBytes_FromStringAndSize(
+                                        <const char *>bytes_to_send, size_to_send)
+                                outlet.lend(lent_translated)
+                            done = size_to_send
                     if done < size_to_send:
                         memcpy(outlet.room(size_to_send - done), bytes_to_send + done, size_to_send - done)
                     self.plane.counters.packets_sent[PUBLISH] += count

@@ -136,7 +136,7 @@ cdef int write_to(Outlet outlet, const Parts *message_parts, int qos, bint retai
     # Not at QoS 2: MQTT.js forgets what the alias stands for until it has the PUBREL, and hands out an empty topic.
     if outlet.alias_count and qos < 2 and publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE) <= outlet.packet_max:
         # The memory first: an alias that has been given must reach the peer.
-        outlet.plane.pool.make_room(&outlet.out, publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE))
+        outlet.make_room(publish_size(&parts, qos, layout, extra_size + ALIAS_SIZE))
         alias = outlet.alias_of(parts.topic, parts.topic_size, &is_known)
         if is_known:
             parts.topic_size = 0

@@ -128,23 +128,29 @@ def test_a_backlog_larger_than_the_write_buffer_arrives_in_order(carrier: Carrie
     serve(carrier, body, inflight_max=50, write_max_bytes=65_536)
 
 
+@pytest.mark.parametrize(("readers", "size", "messages"), [(1, 50_000, 400), (5, 12_000, 900)])
 @every_carrier
-def test_a_reader_that_stalls_holds_up_nobody_and_loses_qos_0_alone(carrier: Carrier | None) -> None:
-    """[MQTT-3.3.4-8], R2"""
+def test_a_reader_that_stalls_holds_up_nobody_and_loses_qos_0_alone(
+    carrier: Carrier | None, readers: int, size: int, messages: int
+) -> None:
+    """[MQTT-3.3.4-8], R2. What many are to get is in one place for all of them, until one has not taken it all."""
 
     async def body(running: RunningBroker) -> None:
         stalled = await running.connect("stalled")
         await stalled.subscribe("t", 1)
-        quick = await running.connect("quick")
-        await quick.subscribe("t", 0)
+        all_quick = [await running.connect(f"quick {number}") for number in range(readers)]
+        for quick in all_quick:
+            await quick.subscribe("t", 0)
         publisher = await running.connect("p")
-        payload = bytes(50_000)
-        for _ in range(400):  # more than the system's own buffers hold
+        for number in range(messages):  # more than the system's own buffers hold
+            payload = b"%06d" % number + bytes(size - 6)
             await publisher.publish("t", payload)
-            assert (await quick.receive_publish()).payload == payload
+            for quick in all_quick:
+                assert (await quick.receive_publish()).payload == payload
         await publisher.publish("t", b"last", 1)
         assert (await publisher.receive())[0] == 0x40
-        assert (await quick.receive_publish()).payload == b"last"
+        for quick in all_quick:
+            assert (await quick.receive_publish()).payload == b"last"
         counts = running.broker.state.plane.counts
         session = running.broker.state.sessions.find("stalled")
         assert session is not None
@@ -152,10 +158,12 @@ def test_a_reader_that_stalls_holds_up_nobody_and_loses_qos_0_alone(carrier: Car
         if carrier is not None:  # a stream in memory takes whatever it is given
             assert counts["dropped_slow_reader"] > 0
             assert session.outlet.pending_bytes <= 65_536 + 50_100
-        count = 0
-        while (await stalled.receive_publish()).payload != b"last":
-            count += 1
-        assert count == 400 - counts["dropped_slow_reader"]
+        numbers = []
+        while (payload := (await stalled.receive_publish()).payload) != b"last":
+            assert payload[6:] == bytes(size - 6)
+            numbers.append(int(payload[:6]))
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) == messages - counts["dropped_slow_reader"]
 
     serve(carrier, body, write_max_bytes=65_536)
 
