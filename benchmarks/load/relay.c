@@ -1,7 +1,7 @@
 // A relay that sends a publisher's bytes to a subscriber without looking at them: the least work a broker could do.
 //
-// It answers CONNECT and SUBSCRIBE so that an MQTT client will talk to it, and then only receives and sends. It serves
-// one publisher and one subscriber at a time, QoS 0, on 127.0.0.1.
+// It answers CONNECT, SUBSCRIBE and DISCONNECT so that an MQTT client will talk to it, and then only receives and sends.
+// It serves publishers and one subscriber at a time, the last that has subscribed, QoS 0, on 127.0.0.1.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,12 +17,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER_SIZE = 256 * 1024, CONNECTIONS = 64, STUCK_MILLISECONDS = 5000 };
+enum { BUFFER_SIZE = 256 * 1024, CONNECTIONS = 1024, STUCK_MILLISECONDS = 5000 };
+
+enum role { UNKNOWN, PUBLISHER, SUBSCRIBER };
 
 struct client {
     int descriptor;  // -1 if the place is free
     bool connected;  // CONNECT has been answered
     bool version_5;
+    enum role role;
 };
 
 static struct client clients[CONNECTIONS];
@@ -66,6 +69,7 @@ static bool answer_control(struct client *client, size_t length)
     }
     if (length < 6)
         return false;
+    client->role = SUBSCRIBER;
     subscriber = client;
     uint8_t answer[6] = {0x90, 3, buffer[2], buffer[3], 0, 0};
     answer[1] = client->version_5 ? 4 : 3;
@@ -81,11 +85,17 @@ static void serve(struct client *client)
         drop(client);
         return;
     }
-    if (!client->connected || (!subscriber && buffer[0] == 0x82)) {
+    if (!client->connected || (client->role == UNKNOWN && buffer[0] == 0x82)) {
         if (!answer_control(client, (size_t)received))
             drop(client);
         return;
     }
+    if (client->role == SUBSCRIBER) {
+        if (buffer[0] == 0xE0)
+            drop(client);
+        return;
+    }
+    client->role = PUBLISHER;  // from now on a piece of what it sends may begin with any byte
     if (subscriber && client != subscriber && !send_all(subscriber->descriptor, buffer, (size_t)received))
         drop(subscriber);
 }
