@@ -1,4 +1,4 @@
-"""A run that many are to get is copied once for all of them: whatever else is written, or not read, each gets its own."""
+"""A run that many are to get is copied once for all: whatever else is written, or not read, each gets its own."""
 
 import itertools
 
