@@ -71,6 +71,7 @@ cdef class Link(Outlet):
     cdef int _parse(self, Cursor *cursor) except -1
     cdef int _packet(self, Frame *frame, const unsigned char *start, Run *run) except -1
     cdef int _rights_on(self, Route route) except -1
+    cdef int _judge(self, Route route) except -1
     cdef int _denied(self, PublishFields *fields, Message message) except -1
     cdef int _accept(self, PublishFields *fields, Message message, Route route) except -1
     cdef int _publish_changed(self, PublishFields *fields) except -1

@@ -744,19 +744,23 @@ cdef class Link(Outlet):
 
     cdef int _rights_on(self, Route route) except -1:
         """What the session may do at the route's topic. The route remembers that until rights change, or another asks."""
+        if _is_of_broker(route.topic, route.topic_size):
+            return 0
+        if self.session.rules is None:
+            return RIGHTS_ALL
+        if route.judged_rules_number == self.session.rules_number \
+                and route.judged_generation == self.router.access_generation:
+            return route.judged_rights
+        return self._judge(route)
+
+    cdef int _judge(self, Route route) except -1:
+        """Ask for the rights, and have the route remember them."""
         cdef Session session = self.session
         cdef uint64_t generation = self.router.access_generation
-        cdef uint64_t number
+        cdef uint64_t number = session.rules_number
         cdef bytes name
         cdef object rights = None
         cdef bint has_asked = False
-        if _is_of_broker(route.topic, route.topic_size):
-            return 0
-        if session.rules is None:
-            return RIGHTS_ALL
-        number = session.rules_number
-        if route.judged_rules_number == number and route.judged_generation == generation:
-            return route.judged_rights
         name = PyBytes_FromStringAndSize(<const char *>route.topic, route.topic_size)
         while rights is None:
             self.plane.is_deciding = True

@@ -168,7 +168,8 @@ cdef class Router:
         cdef uint64_t slot, place = 0
         cdef bint found = False
         cdef Route route
-        cdef Route before = None
+        cdef uint64_t judged_rules_number = 0, judged_generation = 0
+        cdef int judged_rights = 0
         for slot in range(first, first + WAYS):
             if self._routes[slot] == NULL:
                 if not found:
@@ -179,15 +180,16 @@ cdef class Router:
             if route.hash == hash and route.topic_size == size and memcmp(route.topic, topic, size) == 0:
                 if route.generation == self.filters.generation:
                     return route
-                before = route
+                judged_rules_number = route.judged_rules_number
+                judged_generation = route.judged_generation
+                judged_rights = route.judged_rights
                 place = slot
                 found = True
                 break
         route = self._build(topic, size, hash)
-        if before is not None:
-            route.judged_rules_number = before.judged_rules_number
-            route.judged_generation = before.judged_generation
-            route.judged_rights = before.judged_rights
+        route.judged_rules_number = judged_rules_number
+        route.judged_generation = judged_generation
+        route.judged_rights = judged_rights
         if self._cached_targets + _weight(route) > CACHED_TARGETS_MAX:
             self._clear_cache()
         if not found:
