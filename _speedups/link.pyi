@@ -52,12 +52,6 @@ class Filter(Protocol):
     def end(self) -> bytes:
         """What says to the peer that nothing more comes; empty where it has been said, or nothing says it."""
 
-def is_of_broker(topic: bytes) -> bool:
-    """Whether no client may publish to this topic, whatever access rules say.
-
-    That is ``$SYS`` and what is below it, but for ``$SYS/broker/connection/NAME/state``: bridges write there.
-    """
-
 class Link(Outlet):
     """One connection. ``wake()`` is called when there is something to send (``take_output``).
 

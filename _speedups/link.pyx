@@ -21,7 +21,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer, left, pending
 from noctule._speedups.codec cimport (
@@ -36,6 +36,7 @@ from noctule._speedups.router cimport Route, Router, is_current
 from noctule._speedups.session cimport (
     ACK_TAKEN, ACK_UNKNOWN, ACK_WRONG, AckResult, Session, find_flight, has_backlog,
 )
+from noctule._speedups.topics cimport is_reserved
 
 cdef enum:
     NO_MATCHING_SUBSCRIBERS = 0x10
@@ -85,25 +86,6 @@ cdef const char *_what_came_instead(uint8_t first) noexcept:
 cdef inline bint _is_allowed(int rights, uint8_t qos, bint retain) noexcept:
     """Whether rights as ``Access.publish_rights`` gives them cover a message (session.RIGHT_*)."""
     return rights & 1 and (not retain or rights & 2) and qos <= rights >> 2
-
-
-cdef bint _is_of_broker(const unsigned char *topic, size_t size) noexcept:
-    """Whether the broker alone publishes there: $SYS and what is below it, but for what bridges say of themselves."""
-    cdef size_t i
-    if size < 4 or memcmp(topic, b"$SYS", 4) != 0 or (size > 4 and topic[4] != c"/"):
-        return False
-    # $SYS/broker/connection/<one level>/state
-    if size < 30 or memcmp(topic, b"$SYS/broker/connection/", 23) != 0 or memcmp(topic + size - 6, b"/state", 6) != 0:
-        return True
-    for i in range(23, size - 6):
-        if topic[i] == c"/":
-            return True
-    return False
-
-
-def is_of_broker(bytes topic not None):
-    """Whether no client may publish to this topic, whatever access rules say."""
-    return _is_of_broker(<const unsigned char *>PyBytes_AS_STRING(topic), PyBytes_GET_SIZE(topic))
 
 
 @cython.no_gc
@@ -744,7 +726,7 @@ cdef class Link(Outlet):
 
     cdef int _rights_on(self, Route route) except -1:
         """What the session may do at the route's topic. The route remembers that until rights change, or another asks."""
-        if _is_of_broker(route.topic, route.topic_size):
+        if is_reserved(route.topic, route.topic_size):
             return 0
         if self.session.rules is None:
             return RIGHTS_ALL

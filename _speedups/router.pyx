@@ -26,6 +26,7 @@ from noctule._speedups.session cimport DELIVER_EXEMPT, DELIVER_RETAIN, Session, 
 from noctule._speedups.siphash cimport noctule_siphash
 from noctule._speedups.topics cimport (
     GROUP, NO_LOCAL, RETAIN_AS_PUBLISHED, FilterTree, Matches, Node, Subscription, TopicTree, filter_key, free_matches,
+    is_reserved, is_statistic,
 )
 
 cdef enum:
@@ -100,11 +101,6 @@ cdef Via _via(bytes identifiers, bytes group):
     via.identifiers = identifiers
     via.group = group
     return via
-
-
-cdef inline bint _is_statistic(const unsigned char *topic, size_t size) noexcept:
-    """Whether it is below $SYS, where the broker tells of itself: plugins that watch are not told of it."""
-    return size > 4 and memcmp(topic, b"$SYS/", 5) == 0
 
 
 cdef inline int _start_target(Target *target, PyObject *session, uint8_t flags) noexcept:
@@ -466,7 +462,7 @@ cdef class Router:
             message_qos = fields.qos
             retain = False
             expiry_s = fields.properties.expiry_s
-        if self.plane.message_published is not None and not _is_statistic(parts.topic, parts.topic_size):
+        if self.plane.message_published is not None and not is_statistic(parts.topic, parts.topic_size):
             if message is None:
                 message = message_of(fields, self.plane.now)
             self.plane.tell(self.plane.message_published, source, message)
@@ -505,8 +501,8 @@ cdef class Router:
 
     cdef bint retained_is_full(self, bytes topic) except -1:
         """Whether the topic can have no retained message, as it has none yet; whoever wants to know is told of it."""
-        if self.has_room_for_retained() \
-                or topic.startswith(b"$") or self.retained.get(topic) is not None:
+        if self.has_room_for_retained() or self.retained.get(topic) is not None \
+                or is_reserved(<const unsigned char *>PyBytes_AS_STRING(topic), PyBytes_GET_SIZE(topic)):
             return False
         if self.when_retained_full is not None:
             self.when_retained_full(topic)
@@ -517,13 +513,13 @@ cdef class Router:
         cdef bytes topic
         if message.payload_size and not self.has_room_for_retained() and self.retained_is_full(message.topic):
             return 0
-        if self.plane.journal is not None and message.data[0] != c"$":
+        if self.plane.journal is not None and not is_statistic(message.data, message.topic_size):
             self._keep_retained(message)
         if message.payload_size == 0:
             self.retained.discard(message.topic)            # [MQTT-3.3.1-6]
         else:
             self.retained.store(message)                    # [MQTT-3.3.1-5]
-        if self.plane.retained_changed is not None and not _is_statistic(message.data, message.topic_size):
+        if self.plane.retained_changed is not None and not is_statistic(message.data, message.topic_size):
             self.plane.tell(self.plane.retained_changed, message.topic, message if message.payload_size else None)
         if message.expires_at != 0.0 and message.payload_size:
             topic = message.topic
@@ -559,11 +555,13 @@ cdef class Router:
 
     def expire_retained(self, RetainedExpiry expiry not None):
         """Forget the retained message whose time has come [MQTT-3.3.2-5]."""
+        cdef Message before
         if expiry.heap_index >= 0:
             return              # put off meanwhile: another message has taken the place
         if self._expiring.pop(expiry.topic, None) is not None:
             before = self.retained.get(expiry.topic)
-            if self.plane.journal is not None and before is not None and not expiry.topic.startswith(b"$"):
+            if self.plane.journal is not None and before is not None \
+                    and not is_statistic(before.data, before.topic_size):
                 self.plane.journal.drop_retained(expiry.topic, before)
             self.retained.discard(expiry.topic)
             if self.plane.retained_changed is not None:

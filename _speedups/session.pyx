@@ -178,8 +178,9 @@ cdef bint ask_may_receive(Session session, bytes topic) except -1:
 cdef class Session(Subscriber):
     """The state that MQTT calls a session, but for its subscriptions, which hang in the filter tree.
 
-    ``owner``: the identity that created it. ``client``: who is or was connected, for plugins. ``will``: the Will that is armed, or None. ``access``: what it
-    may publish and receive; None: anything. Router.access_changed tells of a new one, or of new rules.
+    ``owner``: the identity that created it. ``client``: who is or was connected, for plugins. ``will``: the Will that
+    is armed, or None. ``access``: what it may publish and receive; None: anything. Router.access_changed tells of a new
+    one, or of new rules.
     ``expiry_interval_s``: how long it outlives its connection; 0: not at all; 0xFFFFFFFF: for good.
     ``outlet``: the connection it has now, or None. What it refers to in Python must not refer back.
     """
@@ -193,6 +194,7 @@ cdef class Session(Subscriber):
 
     @property
     def access(self):
+        """What it may publish and receive; None: anything. Set anew, it is judged anew: it has another number then."""
         return self.rules
 
     @access.setter

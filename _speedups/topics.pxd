@@ -3,6 +3,7 @@
 cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 from noctule._speedups.deadlines cimport Timed
 
@@ -61,6 +62,12 @@ cdef struct Subscription:
     uint8_t qos
     uint8_t options
 
+cdef bint is_reserved(const unsigned char *topic, size_t size) noexcept
+
+cdef inline bint is_statistic(const unsigned char *topic, size_t size) noexcept:
+    """Whether it is below $SYS, where the broker tells of itself: that is not stored, and plugins that watch are not told."""
+    return size > 4 and memcmp(topic, b"$SYS/", 5) == 0
+
 @cython.no_gc
 cdef class Subscriber(Timed):
     cdef Subscription *first_subscription
@@ -118,5 +125,5 @@ cdef class FilterTree(LevelTree):
 
 cdef class TopicTree(LevelTree):
     cdef readonly uint64_t count
-    cdef readonly uint64_t own_count    # of the count: below topics with $, which are the broker's own and have no limit
+    cdef readonly uint64_t own_count    # of the count: of topics where the broker alone publishes; they have no limit
     cdef readonly uint64_t size_bytes

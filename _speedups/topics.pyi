@@ -3,6 +3,12 @@
 from noctule._speedups.deadlines import Timed
 from noctule._speedups.message import Message
 
+def is_of_broker(topic: bytes) -> bool:
+    """Whether no client may publish to this topic, whatever access rules say.
+
+    That is ``$SYS`` and what is below it, but for ``$SYS/broker/connection/NAME/state``: bridges write there.
+    """
+
 class Subscriber(Timed):
     """Whoever can hold subscriptions: the list of them hangs here."""
 

@@ -24,6 +24,25 @@ from noctule._speedups.message cimport Message, size_of
 from noctule._speedups.siphash cimport noctule_siphash
 
 
+cdef bint is_reserved(const unsigned char *topic, size_t size) noexcept:
+    """Whether the broker alone publishes there: $SYS and what is below it, but for what bridges say of themselves."""
+    cdef size_t i
+    if size < 4 or memcmp(topic, b"$SYS", 4) != 0 or (size > 4 and topic[4] != c"/"):
+        return False
+    # $SYS/broker/connection/<one level>/state
+    if size < 30 or memcmp(topic, b"$SYS/broker/connection/", 23) != 0 or memcmp(topic + size - 6, b"/state", 6) != 0:
+        return True
+    for i in range(23, size - 6):
+        if topic[i] == c"/":
+            return True
+    return False
+
+
+def is_of_broker(bytes topic not None):
+    """Whether no client may publish to this topic, whatever access rules say."""
+    return is_reserved(<const unsigned char *>PyBytes_AS_STRING(topic), PyBytes_GET_SIZE(topic))
+
+
 @cython.no_gc
 cdef class Subscriber(Timed):
     """Whoever can hold subscriptions: the list of them hangs here."""
@@ -562,7 +581,7 @@ cdef class TopicTree(LevelTree):
         self.size_bytes += size_of(message)
         if before == NULL:
             self.count += 1
-            self.own_count += message.data[0] == c"$"
+            self.own_count += is_reserved(message.data, message.topic_size)
         else:
             self.size_bytes -= size_of(<Message>before)
             Py_DECREF(<object>before)
@@ -576,7 +595,7 @@ cdef class TopicTree(LevelTree):
         before = node.message
         node.message = NULL
         self.count -= 1
-        self.own_count -= PyBytes_AS_STRING(topic)[0] == c"$"
+        self.own_count -= is_reserved(<const unsigned char *>PyBytes_AS_STRING(topic), PyBytes_GET_SIZE(topic))
         self.size_bytes -= size_of(<Message>before)
         self._prune(node)
         Py_DECREF(<object>before)

@@ -1,9 +1,10 @@
 """The links' handler: takes each control packet to the file that handles it, and each fault to its end."""
 
 from noctule._speedups.deadlines import Alarm, Timed
-from noctule._speedups.link import DECIDING, NEW, Link, is_of_broker
+from noctule._speedups.link import DECIDING, NEW, Link
 from noctule._speedups.router import RetainedExpiry
 from noctule._speedups.session import Session
+from noctule._speedups.topics import is_of_broker
 from noctule.core.access import Action
 from noctule.core.state import State
 from noctule.handlers.access import AskedAccess, SessionAccess

@@ -9,7 +9,8 @@ import dataclasses
 import secrets
 from dataclasses import dataclass
 
-from noctule._speedups.link import Link, is_of_broker
+from noctule._speedups.link import Link
+from noctule._speedups.topics import is_of_broker
 from noctule.config.settings import ListenerSettings
 from noctule.core.access import Action
 from noctule.core.clients import Client

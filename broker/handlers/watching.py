@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from noctule._speedups.link import Link, is_of_broker
+from noctule._speedups.link import Link
 from noctule._speedups.message import Message
 from noctule._speedups.session import Session
+from noctule._speedups.topics import is_of_broker
 from noctule.core.access import Action
 from noctule.core.clients import Client
 from noctule.core.state import State

@@ -2,8 +2,8 @@
 
 import pytest
 from handlers.direct_links import V3_1_1, V5, DirectBroker
-from noctule._speedups.link import is_of_broker
 from noctule._speedups.message import Message
+from noctule._speedups.topics import is_of_broker
 from noctule.protocol import Connect, ProtocolVersion
 from noctule.protocol.connect import Will
 

@@ -129,6 +129,20 @@ def test_what_the_broker_says_of_itself_takes_nobody_s_room() -> None:
     assert (router.retained.count, router.retained.own_count) == (4, 3)
 
 
+@pytest.mark.parametrize("name", ["$x", "$SYSTEM", "$SYS/broker/connection"])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_a_client_retains_below_other_names_with_a_dollar_is_counted(name: str, qos: int) -> None:
+    broker = DirectBroker(retained_max=2)
+    writer = broker.connect("writer")
+    for number in range(1, 5):
+        writer.publish(f"{name}/{number}/state", b"1", qos, number, retain=True)
+    codes = [decode_ack(first, body, V5).reason_code for first, body in writer.received()]
+    assert codes == [0x10, 0x10, 0x97, 0x97][: 4 * qos]  # no matching subscribers; quota exceeded
+    assert (broker.state.router.retained.count, broker.state.router.retained.own_count) == (2, 0)
+    writer.publish(f"{name}/1/state", b"", retain=True).publish("a", b"1", retain=True)
+    assert retained(broker) == [b"a"]
+
+
 def test_what_was_kept_is_put_back() -> None:
     """Also where there may be less now: nothing that was acknowledged is lost."""
     broker = KeptBroker(retained_max=2)
@@ -138,3 +152,17 @@ def test_what_was_kept_is_put_back() -> None:
     broker.commit_all()
     after = KeptBroker(broker.disk.rows.values(), retained_max=1)
     assert retained(after) == [b"a", b"b"]
+
+
+def test_what_is_retained_below_a_name_with_a_dollar_is_kept_but_for_sys() -> None:
+    broker = KeptBroker()
+    writer = broker.connect("writer")
+    bridge = "$SYS/broker/connection/east/state"
+    for topic in ("$x/1", "$x/2", "$SYSTEM", bridge):
+        writer.publish(topic, b"1", retain=True)
+    writer.publish("$x/2", b"", retain=True)
+    broker.state.router.publish_message(Message(b"$SYS/uptime", b"1", 0, True))
+    broker.commit_all()
+    after = KeptBroker(broker.disk.rows.values()).state.router.retained
+    assert [one.topic for one in (*after.walk(b"$x/#"), *after.walk(b"$SYSTEM/#"))] == [b"$x/1", b"$SYSTEM"]
+    assert after.count == 2
