@@ -63,7 +63,15 @@ cdef enum Varint:
     VARINT_CUT = 0          # the bytes end before the integer does
     VARINT_TAKEN = 1
 
-cdef Varint take_varint(Cursor *cursor, uint32_t *value) noexcept nogil
+cdef Varint take_long_varint(Cursor *cursor, uint32_t *value) noexcept nogil
+
+cdef inline Varint take_varint(Cursor *cursor, uint32_t *value) noexcept nogil:
+    """The next variable byte integer (1.5.5). Most have one byte."""
+    if cursor.end - cursor.at < 1 or cursor.at[0] >= 128:
+        return take_long_varint(cursor, value)
+    value[0] = cursor.at[0]
+    cursor.at += 1
+    return VARINT_TAKEN
 
 # --- writing -----------------------------------------------------------------------------
 

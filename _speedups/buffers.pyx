@@ -27,7 +27,7 @@ class PacketError(Exception):
 MALFORMED_PACKET = 0x81
 
 
-cdef Varint take_varint(Cursor *cursor, uint32_t *value) noexcept nogil:
+cdef Varint take_long_varint(Cursor *cursor, uint32_t *value) noexcept nogil:
     cdef const unsigned char *at = cursor.at
     cdef uint32_t sum = 0
     cdef int shift = 0

@@ -74,7 +74,13 @@ cdef struct PublishFields:
     bint retain
     bint dup
 
-cdef int read_publish(uint8_t first, Cursor body, Layout layout, bint from_server,
+# The last properties that were checked, for packets that lie in the same memory: publishers tend to repeat theirs.
+# Begin with an empty block.
+cdef struct CheckedProperties:
+    Cursor block
+    PublishProperties found
+
+cdef int read_publish(uint8_t first, Cursor body, Layout layout, bint from_server, CheckedProperties *checked,
                       PublishFields *publish, Fault *fault) noexcept nogil
 cdef int check_topic_name(const unsigned char *topic, Py_ssize_t size, int levels_max, Fault *fault) noexcept nogil
 cdef int scan_publish_properties(Cursor block, bint from_server, PublishProperties *found, Fault *fault) noexcept nogil

@@ -6,7 +6,7 @@ Control packets that are not sent per message (CONNECT, SUBSCRIBE, ...) are read
 from collections import namedtuple
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from noctule._speedups.buffers import PacketError
@@ -153,9 +153,12 @@ cdef int scan_publish_properties(Cursor block, bint from_server, PublishProperti
     return 0
 
 
-cdef int read_publish(uint8_t first, Cursor body, Layout layout, bint from_server,
+cdef int read_publish(uint8_t first, Cursor body, Layout layout, bint from_server, CheckedProperties *checked,
                       PublishFields *publish, Fault *fault) noexcept nogil:
-    """Read a PUBLISH but for the rules of its topic name (``check_topic_name``). 0, or -1 and the fault."""
+    """Read a PUBLISH but for the rules of its topic name (``check_topic_name``). 0, or -1 and the fault.
+
+    ``checked``: what was read before it from the same memory by the same caller. The same bytes are not checked twice.
+    """
     cdef Cursor topic, properties
     cdef uint32_t properties_size = 0
     publish.qos = (first >> 1) & 3
@@ -188,8 +191,14 @@ cdef int read_publish(uint8_t first, Cursor body, Layout layout, bint from_serve
         if take_varint(&body, &properties_size) != VARINT_TAKEN or not take_bytes(&body, properties_size, &properties):
             return refuse(fault, MALFORMED_PACKET, b"PUBLISH has a malformed property length", b"MQTT-2.2.2-1")
         if properties_size:
-            if scan_publish_properties(properties, from_server, &publish.properties, fault) < 0:
+            if properties_size == <uint32_t>left(&checked.block) \
+                    and memcmp(properties.at, checked.block.at, properties_size) == 0:
+                publish.properties = checked.found
+            elif scan_publish_properties(properties, from_server, &publish.properties, fault) < 0:
                 return -1
+            else:
+                checked.block = properties
+                checked.found = publish.properties
             publish.parts.properties = properties.at
             publish.parts.properties_size = properties_size
             publish.parts.expiry_offset = publish.properties.expiry_offset
@@ -342,10 +351,12 @@ def decode_publish(int first, bytes body not None, int version, bint from_server
 
     ``from_server`` allows what only a server sends (Subscription Identifiers).
     """
+    cdef CheckedProperties checked
     cdef PublishFields publish
     cdef Fault fault
+    checked.block.at = checked.block.end = NULL
     cdef Layout layout = LAYOUT_5 if version >= 5 else LAYOUT_3
-    if read_publish(<uint8_t>first, _over(body), layout, from_server, &publish, &fault) < 0:
+    if read_publish(<uint8_t>first, _over(body), layout, from_server, &checked, &publish, &fault) < 0:
         raise_fault(&fault)
     # Only an alias may stand in for the topic name.
     if publish.parts.topic_size or not publish.properties.alias:

@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer
-from noctule._speedups.codec cimport Fault, Frame, PublishFields
+from noctule._speedups.codec cimport CheckedProperties, Fault, Frame, PublishFields
 from noctule._speedups.message cimport Message
 from noctule._speedups.outlet cimport Outlet
 from noctule._speedups.router cimport Route, Router
@@ -23,6 +23,7 @@ cdef struct Run:
     const unsigned char *end
     uint32_t count
     size_t payload_bytes
+    CheckedProperties checked
 
 @cython.no_gc
 cdef class Link(Outlet):

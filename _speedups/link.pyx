@@ -483,6 +483,7 @@ cdef class Link(Outlet):
         cdef const unsigned char *start
         cdef int outcome
         run.count = 0
+        run.checked.block.at = run.checked.block.end = NULL
         while cursor.at < cursor.end and self.state < LINK_ENDING and not self.is_paused and not self.is_stalled:
             if self._control_packets >= CONTROL_PACKETS_MAX:
                 self.has_more = True
@@ -568,7 +569,7 @@ cdef class Link(Outlet):
     cdef int _publish(self, Frame *frame, const unsigned char *start, Run *run) except -1:
         cdef PublishFields fields
         cdef Fault fault
-        if read_publish(frame.first, frame.body, <Layout>self.layout, False, &fields, &fault) < 0:
+        if read_publish(frame.first, frame.body, <Layout>self.layout, False, &run.checked, &fields, &fault) < 0:
             self._flush_run(run)
             return self._refuse(&fault)
         if fields.qos > self.qos_max:

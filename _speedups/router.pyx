@@ -16,8 +16,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from noctule._speedups.buffers cimport Cursor, WriteBuffer, pending, put_varint
 from noctule._speedups.codec cimport (
-    FRAME_WHOLE, LAYOUT_3, LAYOUT_5, NO_OFFSET, PUBLISH, Fault, Frame, Layout, Parts, PublishFields, publish_size,
-    read_publish, scan_frame, write_publish,
+    FRAME_WHOLE, LAYOUT_3, LAYOUT_5, NO_OFFSET, PUBLISH, CheckedProperties, Fault, Frame, Layout, Parts, PublishFields,
+    publish_size, read_publish, scan_frame, write_publish,
 )
 from noctule._speedups.message cimport Message, is_expired, message_of, parts_of, seconds_left
 from noctule._speedups.outlet cimport Outlet, Plane, refuse_while_deciding
@@ -664,6 +664,7 @@ cdef class Router:
         """Deal a run out to the share groups of its route, packet by packet."""
         cdef Cursor cursor
         cdef Frame frame
+        cdef CheckedProperties checked
         cdef PublishFields fields
         cdef Fault fault
         cdef Target *target
@@ -672,10 +673,11 @@ cdef class Router:
         cdef size_t i
         cursor.at = data
         cursor.end = data + size
+        checked.block.at = checked.block.end = NULL
         while cursor.at < cursor.end:
             start = cursor.at
             if scan_frame(&cursor, &frame) != FRAME_WHOLE \
-                    or read_publish(frame.first, frame.body, layout, False, &fields, &fault) < 0:
+                    or read_publish(frame.first, frame.body, layout, False, &checked, &fields, &fault) < 0:
                 break
             for i in range(route.share_count):
                 target = self.choose(&route.shares[i], 0, route.hash, source)
@@ -700,12 +702,14 @@ cdef class Router:
         """A run for a target that cannot take it as it is: each packet on its own."""
         cdef Cursor cursor
         cdef Frame frame
+        cdef CheckedProperties checked
         cdef PublishFields fields
         cdef Fault fault
         cursor.at = data
         cursor.end = data + size
+        checked.block.at = checked.block.end = NULL
         while scan_frame(&cursor, &frame) == FRAME_WHOLE:
-            if read_publish(frame.first, frame.body, layout, False, &fields, &fault) == 0:
+            if read_publish(frame.first, frame.body, layout, False, &checked, &fields, &fault) == 0:
                 self._send_qos0(target, &fields.parts, False, fields.properties.expiry_s)
         return 0
 
@@ -713,15 +717,17 @@ cdef class Router:
         """Write the run in the other layout into ``_translated``."""
         cdef Cursor cursor
         cdef Frame frame
+        cdef CheckedProperties checked
         cdef PublishFields fields
         cdef Fault fault
         cdef Layout other = LAYOUT_3 if layout == LAYOUT_5 else LAYOUT_5
         cdef size_t packet_size
         cursor.at = data
         cursor.end = data + size
+        checked.block.at = checked.block.end = NULL
         self._translated.start = self._translated.end = 0
         while scan_frame(&cursor, &frame) == FRAME_WHOLE:
-            if read_publish(frame.first, frame.body, layout, False, &fields, &fault) == 0:
+            if read_publish(frame.first, frame.body, layout, False, &checked, &fields, &fault) == 0:
                 packet_size = publish_size(&fields.parts, 0, other, 0)
                 self.plane.pool.make_room(&self._translated, packet_size)
                 write_publish(self._translated.data + self._translated.end, &fields.parts, 0, False, False, other, 0,

@@ -20,8 +20,18 @@ cdef extern from *:
         uint64_t is_del = (del - ones) & ~del;
         return ((w | low | is_del) & tops) == 0;
     }
+    /* One to seven bytes, and nothing else but some of them again or spaces. */
+    static inline uint64_t noctule_few_bytes(const unsigned char *at, size_t size) {
+        uint32_t first, last;
+        if (size < 4)
+            return 0x2020202020000000ULL | at[0] | (uint64_t)at[size >> 1] << 8 | (uint64_t)at[size - 1] << 16;
+        memcpy(&first, at, 4);
+        memcpy(&last, at + size - 4, 4);
+        return first | (uint64_t)last << 32;
+    }
     """
     int noctule_printable8(uint64_t word) noexcept nogil
+    uint64_t noctule_few_bytes(const unsigned char *at, size_t size) noexcept nogil
 
 
 cdef Utf8Fault check_utf8(const unsigned char *data, Py_ssize_t size) noexcept nogil:
@@ -34,9 +44,11 @@ cdef Utf8Fault check_utf8(const unsigned char *data, Py_ssize_t size) noexcept n
     while i < size:
         if size - i >= 8:
             memcpy(&word, data + i, 8)
-            if noctule_printable8(word):
-                i += 8
-                continue
+        else:
+            word = noctule_few_bytes(data + i, <size_t>(size - i))
+        if noctule_printable8(word):
+            i += 8              # past the end where fewer were left
+            continue
         byte = data[i]
         i += 1
         if byte < 0x80:

@@ -84,11 +84,13 @@ def test_refused_wherever_it_stands(data: bytes, fault: str, offset: int) -> Non
         assert utf8_fault(b"a" * offset + data + b"a" * 9) == fault
 
 
-@pytest.mark.parametrize("offset", range(16))
-def test_each_byte_alone_in_ascii(offset: int) -> None:
+@pytest.mark.parametrize("size", range(1, 18))
+def test_each_byte_alone_in_ascii(size: int) -> None:
+    """At each place in strings whose ends are words of eight bytes, and in those with one to seven bytes more."""
     for byte in range(256):
-        data = b"a" * offset + bytes((byte,)) + b"a" * (15 - offset)
-        assert utf8_fault(data) == naive_fault(data), byte
+        for offset in range(size):
+            data = b"a" * offset + bytes((byte,)) + b"a" * (size - offset - 1)
+            assert utf8_fault(data) == naive_fault(data), (offset, byte)
 
 
 def naive_fault(data: bytes) -> str | None:
