@@ -40,7 +40,7 @@ COMPILED = [
     "census",
 ]
 if sys.platform.startswith("linux"):
-    COMPILED.append("reactor")  # epoll; elsewhere every connection is a trio task over a stream
+    COMPILED += ["resting", "reactor"]  # epoll; elsewhere every connection is a trio task over a stream
 
 SANITIZE = bool(os.environ.get("NOCTULE_SANITIZE"))
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]

@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from noctule._speedups.link cimport Link
 from noctule._speedups.outlet cimport Plane
+from noctule._speedups.resting cimport Resting
 from noctule._speedups.router cimport Router
 
 @cython.no_gc
@@ -59,6 +60,7 @@ cdef class Reactor:
     cdef list _closed               # links that an event of this turn may still name
     cdef uint32_t _received         # how often links have received
     cdef uint32_t _strangers        # how often in a row it was a little from a stranger
+    cdef Resting _resting
     cdef readonly uint64_t rests    # how often a round has waited for others to come together
     cdef object _log_error
     cdef readonly Py_ssize_t link_count

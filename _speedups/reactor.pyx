@@ -20,6 +20,7 @@ from libc.string cimport memcmp, memcpy
 from noctule._speedups.buffers cimport pending
 from noctule._speedups.link cimport LINK_CLOSED, LINK_ENDING, LINK_NEW, LINK_OPEN, Link
 from noctule._speedups.outlet cimport Plane, sendable
+from noctule._speedups.resting cimport Resting
 from noctule._speedups.session cimport has_backlog
 
 cdef extern from *:
@@ -139,6 +140,7 @@ cdef long LINGER_LONG_NS = 8_000_000
 # Where many connections send a little each now and then, every message is an event by itself, and waking up for it costs
 # more than handling it. So a round that follows the one before closely rests first, as long as nobody who was heard
 # lately is heard again: whoever waits for an answer before sending the next message would be held up by every rest.
+# And as long as events come often and one by one (``Resting``).
 cdef long REST_NS = 150_000
 cdef enum:
     # A source is a stranger if none of so many events before was its own.
@@ -147,8 +149,8 @@ cdef enum:
     REST_EVENTS_MAX = 8
     # What such a source sends at a time, at most.
     REST_BYTES_MAX = 4_096
-# How close to each other rounds must be for a rest to bring something together.
-cdef double REST_WITHIN_S = 0.0004
+# A round that comes so long after the one before is late: there is nothing to bring together.
+cdef double LATE_S = 0.0004
 
 
 @cython.no_gc
@@ -503,6 +505,7 @@ cdef class Reactor:
         self._log_error = log_error
         self._received = STRANGERS_MIN      # so that who has never been heard is a stranger
         self._can_linger = True
+        self._resting = Resting()
         self._scratch = <unsigned char *>malloc(SCRATCH_BYTES)
         self._events = calloc(EVENTS_MAX, sizeof(epoll_event))
         if self._scratch == NULL or self._events == NULL:
@@ -622,8 +625,12 @@ cdef class Reactor:
                 spent = noctule_clock() - start
                 self.plane.now = now + spent
                 self._work(max(count, 0))
-                may_rest = linger_long and self._strangers >= STRANGERS_MIN and count <= REST_EVENTS_MAX \
-                    and spent - round_at < REST_WITHIN_S
+                may_rest = False
+                if linger_long and self._strangers >= STRANGERS_MIN:
+                    self._resting.count(max(count, 0), spent - round_at >= LATE_S, self.plane.now)
+                    may_rest = self._resting.is_on and count <= REST_EVENTS_MAX and spent - round_at < LATE_S
+                else:
+                    self._resting.stop()
                 round_at = spent
                 is_spent = spent > budget_s
                 if self.yield_soon or is_spent:

@@ -333,9 +333,9 @@ def parse_arguments(words: Sequence[str]) -> Settings:
     )
 
 
-def end(number: int, _frame: FrameType | None) -> None:
-    """Turn SIGTERM into an exception, so that everything started is stopped on the way out."""
-    raise SystemExit(128 + number)
+def end(_number: int, _frame: FrameType | None) -> None:
+    """Turn SIGTERM into what control-C is: everything started is stopped, and what was measured is written."""
+    raise KeyboardInterrupt
 
 
 def run(settings: Settings, began: float) -> Results:

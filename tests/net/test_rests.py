@@ -68,9 +68,11 @@ def chain() -> Iterator[Chain]:
     made.close()
 
 
-def test_it_rests_among_many_that_send_now_and_then(chain: Chain) -> None:
+def test_it_tries_rests_among_many_that_send_now_and_then(chain: Chain) -> None:
+    """Here nothing comes while it rests, so that one trial is all: whether it pays is ``Resting``'s to say."""
     chain.add(400)
-    assert chain.run(400) > 0
+    assert chain.run(180) == 0
+    assert chain.run(220) > 0
 
 
 def test_it_does_not_rest_until_it_has_seen_many(chain: Chain) -> None:
@@ -80,23 +82,23 @@ def test_it_does_not_rest_until_it_has_seen_many(chain: Chain) -> None:
 
 def test_it_does_not_rest_while_somebody_may_wait_for_an_answer(chain: Chain) -> None:
     chain.add(20)
-    assert chain.run(400) == 0
+    assert chain.run(1_200) == 0
 
 
 def test_it_does_not_rest_while_another_task_waits_for_the_thread(chain: Chain) -> None:
     chain.add(400)
-    assert chain.run(400, linger_long=False) == 0
+    assert chain.run(1_200, linger_long=False) == 0
 
 
 def test_it_does_not_rest_where_much_is_sent(chain: Chain) -> None:
     chain.packet = b"\x10\x88\x27" + bytes(5_000)
     chain.add(300)
-    assert chain.run(300) == 0
+    assert chain.run(1_200) == 0
 
 
 def test_what_comes_meanwhile_is_not_lost(chain: Chain) -> None:
     chain.add(400)
-    chain.run(400)
+    assert chain.run(400) > 0
     heard = chain.router.plane.counts["packets_received"][1]
     chain.run(200)
     chain.reactor.turn(chain.router.plane.now)
