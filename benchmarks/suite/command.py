@@ -137,14 +137,18 @@ def estimate_s(settings: Settings, brokers: Sequence[Broker]) -> float:
 
 
 def steps(scenarios: Sequence[Scenario], repetitions: int, is_quick: bool) -> list[tuple[tuple[Scenario, ...], int]]:
-    """What is run one after the other: scenarios that share brokers (mostly one alone), and the repetition.
+    """What is run one after the other: scenarios (mostly one alone; those that share brokers or are compared), repetition.
 
     Where the time is limited every scenario comes once before any comes twice.
     """
     batches: list[tuple[Scenario, ...]] = []
     for scenario in scenarios:
         last = batches[-1][-1] if batches else None
-        if last is not None and scenario.shares_broker and last.shares_broker and scenario.group == last.group:
+        if (
+            last is not None
+            and scenario.group == last.group
+            and ((scenario.shares_broker and last.shares_broker) or (scenario.is_in_turn and last.is_in_turn))
+        ):
             batches[-1] += (scenario,)
         else:
             batches.append((scenario,))
@@ -161,13 +165,14 @@ def run_all(brokers: Sequence[Broker], settings: Settings, results: Results, beg
             if repetition == 0:
                 results.left_out += [f"{scenario.name}: no time left" for scenario in batch]
             continue
-        if len(batch) > 1:
+        if batch[0].shares_broker:
             found = run_together(brokers, batch, repetition, settings)
         else:
             found = [
                 m
-                for broker in participants(brokers, batch[0])
-                for m in measure(broker, batch[0], repetition, settings.conditions)
+                for scenario in batch
+                for broker in participants(brokers, scenario)
+                for m in measure(broker, scenario, repetition, settings.conditions)
             ]
         results.measurements += found
         for m in found:

@@ -56,6 +56,9 @@ class Scenario:
     share_of_seconds: float = 1.0
     #: Whether it may follow others of its group on a broker that runs already.
     shares_broker: bool = False
+    #: Scenarios beside each other that have this are run in turn within each repetition, so that what one costs can be
+    #: divided by what another does.
+    is_in_turn: bool = False
     curve: Curve | None = None
     #: Whether the broker may use the load generator's core as well.
     on_two_cores: bool = False
@@ -79,6 +82,11 @@ def one(name: str, title: str, group: str, arguments: str, unit: str = "message"
     """A scenario with one row."""
     made = Scenario(name, group, (Row(name, title, unit),), words(arguments))
     return replace(made, **more)  # type: ignore[arg-type]  # the names are those of the fields
+
+
+def in_turn(*scenarios: Scenario) -> tuple[Scenario, ...]:
+    """The scenarios, to be compared with each other."""
+    return tuple(replace(scenario, is_in_turn=True) for scenario in scenarios)
 
 
 def flood(publishers: int, subscribers: int, more: str = "") -> str:
@@ -107,13 +115,16 @@ RELAY: Final = (
     one("1-1-16", "1 → 1, 16 bytes", "relay", flood(1, 1, "--payload 16"), warm_up=20_000),
     one("1-1-1024", "1 → 1, 1,024 bytes", "relay", flood(1, 1, "--payload 1024"), warm_up=5_000),
     one("1-1-65536", "1 → 1, 65,536 bytes", "relay", flood(1, 1, "--payload 65536"), warm_up=500),
-    one("1-1-v5", "1 → 1, version 5", "relay", flood(1, 1, "--version 5"), warm_up=20_000),
-    one(
-        "1-1-v5-properties",
-        "1 → 1, version 5 with properties",
-        "relay",
-        flood(1, 1, "--version 5 --properties"),
-        warm_up=20_000,
+    *in_turn(
+        one("1-1-v311", "1 → 1, version 3.1.1", "relay", flood(1, 1), warm_up=20_000),
+        one("1-1-v5", "1 → 1, version 5", "relay", flood(1, 1, "--version 5"), warm_up=20_000),
+        one(
+            "1-1-v5-properties",
+            "1 → 1, version 5 with properties",
+            "relay",
+            flood(1, 1, "--version 5 --properties"),
+            warm_up=20_000,
+        ),
     ),
 )
 
@@ -180,13 +191,40 @@ CROWD: Final = (
 
 WORK: Final = (
     one("shared", "1,000 → a group of 5", "work", flood(1_000, 5, "--shared --own-topics"), warm_up=20_000),
-    one("topics-1000", "1 → 1, 1,000 topics in turn", "work", flood(1, 1, "--topics 1000"), warm_up=20_000),
-    one(
-        "filters-10000",
-        "1 → 1, 1,000 topics, 10,000 filters of others",
-        "work",
-        flood(1, 1, "--topics 1000 --filters 10000"),
-        warm_up=20_000,
+    *in_turn(
+        one("topics-1000", "1 → 1, 1,000 topics in turn", "work", flood(1, 1, "--topics 1000"), warm_up=20_000),
+        one(
+            "filters-10000",
+            "1 → 1, 1,000 topics, 10,000 filters of others",
+            "work",
+            flood(1, 1, "--topics 1000 --filters 10000"),
+            warm_up=20_000,
+        ),
+        one(
+            "access-10",
+            "1 → 1, 1,000 topics, 10 access rules",
+            "work",
+            flood(1, 1, "--topics 1000"),
+            warm_up=20_000,
+            setup="access-10",
+        ),
+        one(
+            "access-10000",
+            "1 → 1, 1,000 topics, 10,000 access rules",
+            "work",
+            flood(1, 1, "--topics 1000"),
+            warm_up=20_000,
+            setup="access-10000",
+        ),
+        one("access-none-topic", "1 → 1, one topic, no access rules", "work", flood(1, 1), warm_up=20_000),
+        one(
+            "access-10000-topic",
+            "1 → 1, one topic, 10,000 access rules",
+            "work",
+            flood(1, 1),
+            warm_up=20_000,
+            setup="access-10000",
+        ),
     ),
     one(
         "overlap",
@@ -205,30 +243,6 @@ WORK: Final = (
     ),
     one("readers", "1 → 5", "work", flood(1, 5), warm_up=10_000),
     one("slow-readers", "1 → 5 beside 5 that read slowly", "work", flood(1, 5, "--slow 5"), warm_up=10_000),
-    one(
-        "access-10000-topic",
-        "1 → 1, one topic, 10,000 access rules",
-        "work",
-        flood(1, 1),
-        warm_up=20_000,
-        setup="access-10000",
-    ),
-    one(
-        "access-10",
-        "1 → 1, 1,000 topics, 10 access rules",
-        "work",
-        flood(1, 1, "--topics 1000"),
-        warm_up=20_000,
-        setup="access-10",
-    ),
-    one(
-        "access-10000",
-        "1 → 1, 1,000 topics, 10,000 access rules",
-        "work",
-        flood(1, 1, "--topics 1000"),
-        warm_up=20_000,
-        setup="access-10000",
-    ),
     one("watcher", "1 → 1, a plugin watches", "work", flood(1, 1), warm_up=20_000, setup="watcher"),
     one(
         "durable",
@@ -429,9 +443,9 @@ assert len(SCENARIOS) == len(ALL)
 
 #: In the order of their use: what does not fit into two minutes is left out from the end.
 QUICK: Final = words(
-    "1-1 100-1 200-pairs 1-100 1-1000 1-1-qos1 1-1-qos2 ping-pong 1000-slow-10 1-10-65536 idle storm 1-1-v5-properties "
-    "topics-1000 access-10000 filters-10000 retained shared backlog subscriptions 1-1-paced overlap slow-readers "
-    "mixed-qos storm-password watcher tls-one ws-many durable"
+    "1-1 100-1 200-pairs 1-100 1-1000 1-1-qos1 1-1-qos2 ping-pong 1000-slow-10 1-10-65536 idle storm 1-1-v311 "
+    "1-1-v5-properties topics-1000 access-10000 filters-10000 retained shared backlog subscriptions 1-1-paced "
+    "overlap slow-readers mixed-qos storm-password watcher tls-one ws-many durable"
 )
 
 
