@@ -137,7 +137,7 @@ def estimate_s(settings: Settings, brokers: Sequence[Broker]) -> float:
 
 
 def steps(scenarios: Sequence[Scenario], repetitions: int, is_quick: bool) -> list[tuple[tuple[Scenario, ...], int]]:
-    """What is run one after the other: scenarios (one, or those that share brokers or are compared), and the repetition.
+    """What is run one after the other: scenarios (one, or those that share brokers or are compared), repetition.
 
     Where the time is limited every scenario comes once before any comes twice.
     """
