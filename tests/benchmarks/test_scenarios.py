@@ -7,6 +7,7 @@ from suite.brokers import Broker, RunningBroker
 from suite.command import steps
 from suite.measuring import Conditions, measure
 from suite.scenarios import ALL, SCENARIOS, Scenario, choose, filled, groups
+from suite.targets import TARGETS
 
 StartNoctule = Callable[[str], RunningBroker]
 
@@ -16,6 +17,9 @@ CONDITIONS = Conditions(0.1, None, None, ("--stall", "10"))
 OF_THE_MATRIX = [f"{topology}-v5p-qos{qos}-1024" for topology in ("1-1", "200-pairs") for qos in (0, 1, 2)]
 OF_THE_CURVES = ["grow-clients-10", "grow-topics-1000", "grow-filters-1000", "grow-fan-out-10", "grow-payload-4096"]
 TOO_LARGE = {"5000-slow-1", "5000-slow-10", "retained"}
+
+#: The rows of each target that compares two.
+COMPARED = [{t.above.row, t.below.row} for t in TARGETS if t.below is not None and t.below.row != t.above.row]
 
 TRIED = [
     *(s.name for s in ALL if not s.group.startswith(("matrix", "growth", "cores")) and s.name not in TOO_LARGE),
@@ -91,6 +95,22 @@ def test_the_order_of_runs() -> None:
     batches = [(alone,), (idle,), (first, second), (other,)]
     assert steps(chosen, 2, is_quick=False) == [(batch, repetition) for batch in batches for repetition in (0, 1)]
     assert steps(chosen, 2, is_quick=True) == [(batch, repetition) for repetition in (0, 1) for batch in batches]
+
+
+def test_what_is_compared_is_run_in_turn() -> None:
+    """A repetition has them all, one behind the other: the machine is as busy for each."""
+    chosen = choose("1-1-v311,1-1-v5-properties,1-1-16")
+    plain, with_properties, other = (SCENARIOS[s.name] for s in chosen)
+    batches = [(plain, with_properties), (other,)]
+    assert steps(chosen, 2, is_quick=False) == [(batch, repetition) for batch in batches for repetition in (0, 1)]
+
+
+@pytest.mark.parametrize("names", COMPARED, ids=lambda names: " ".join(sorted(names)))
+def test_rows_of_a_target_are_of_one_repetition(names: set[str]) -> None:
+    together = {SCENARIOS[name] for name in names}
+    assert all(scenario.is_in_turn for scenario in together)
+    ((batch, _), *_) = steps(choose(",".join(scenario.name for scenario in together)), 1, is_quick=False)
+    assert set(batch) == together
 
 
 def test_choosing_what_is_not_there() -> None:
