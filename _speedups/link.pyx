@@ -859,7 +859,7 @@ cdef class Link(Outlet):
                 self.plane.counters.dropped_expired += 1    # [MQTT-3.3.2-5]
             else:
                 rights = RIGHTS_ALL
-                if self.session.rules is not None:
+                if self.session.rules is not None or is_reserved(message.data, message.topic_size):
                     rights = self._rights_on(self.router.route_of(message.data, message.topic_size))
                     if rights == RIGHTS_UNKNOWN:
                         return AGAIN

@@ -20,7 +20,7 @@ from libc.string cimport memcmp, memcpy
 from noctule._speedups.buffers cimport pending
 from noctule._speedups.link cimport LINK_CLOSED, LINK_ENDING, LINK_NEW, LINK_OPEN, Link
 from noctule._speedups.outlet cimport Plane, sendable
-from noctule._speedups.resting cimport Resting
+from noctule._speedups.resting cimport Resting, is_among_strangers
 from noctule._speedups.session cimport has_backlog
 
 cdef extern from *:
@@ -138,13 +138,13 @@ cdef long LINGER_NS = 80_000
 cdef long LINGER_LONG_NS = 8_000_000
 
 # Where many connections send a little each now and then, every message is an event by itself, and waking up for it costs
-# more than handling it. So a round that follows the one before closely rests first, as long as nobody who was heard
-# lately is heard again: whoever waits for an answer before sending the next message would be held up by every rest.
-# And as long as events come often and one by one (``Resting``).
+# more than handling it. So a round that follows the one before closely rests first, as long as hardly anybody who was
+# heard lately is heard again: whoever waits for an answer before sending the next message would be held up by every
+# rest. And as long as events come often and one by one (``Resting``).
 cdef long REST_NS = 150_000
 cdef enum:
     # A source is a stranger if none of so many events before was its own.
-    STRANGERS_MIN = 64
+    STRANGER_AFTER = 64
     # More events than this in a round, and the waking up is paid for.
     REST_EVENTS_MAX = 8
     # What such a source sends at a time, at most.
@@ -215,10 +215,8 @@ cdef class SocketLink(Link):
         """Read once and feed what came."""
         cdef ssize_t size = recv(self.fd, self.reactor._scratch, SCRATCH_BYTES, MSG_DONTWAIT)
         self.reactor._received += 1
-        if self.reactor._received - self._received_as <= STRANGERS_MIN or size > REST_BYTES_MAX:
-            self.reactor._strangers = 0
-        else:
-            self.reactor._strangers += 1
+        self.reactor._resting.hear(
+            self.reactor._received - self._received_as > STRANGER_AFTER and size <= REST_BYTES_MAX)
         self._received_as = self.reactor._received
         if size > 0:
             if self.filter is None:
@@ -503,7 +501,7 @@ cdef class Reactor:
         self._more = []
         self._watches = {}
         self._log_error = log_error
-        self._received = STRANGERS_MIN      # so that who has never been heard is a stranger
+        self._received = STRANGER_AFTER      # so that who has never been heard is a stranger
         self._can_linger = True
         self._resting = Resting()
         self._scratch = <unsigned char *>malloc(SCRATCH_BYTES)
@@ -625,12 +623,13 @@ cdef class Reactor:
                 spent = noctule_clock() - start
                 self.plane.now = now + spent
                 self._work(max(count, 0))
-                may_rest = False
-                if linger_long and self._strangers >= STRANGERS_MIN:
+                if linger_long:
                     self._resting.count(max(count, 0), spent - round_at >= LATE_S, self.plane.now)
-                    may_rest = self._resting.is_on and count <= REST_EVENTS_MAX and spent - round_at < LATE_S
+                    may_rest = self._resting.is_on and count <= REST_EVENTS_MAX and spent - round_at < LATE_S \
+                        and is_among_strangers(self._resting)
                 else:
                     self._resting.stop()
+                    may_rest = False
                 round_at = spent
                 is_spent = spent > budget_s
                 if self.yield_soon or is_spent:

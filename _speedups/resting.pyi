@@ -5,6 +5,11 @@ class Resting:
 
     is_on: bool
     def after(self, events: int, is_late: bool, now_s: float) -> bool:
-        """A round with so many events, ``is_late`` after the one before; the clock stands at ``now_s``: ``is_on``."""
+        """A round with so many events, ``is_late`` after the one before; the clock stands at ``now_s``.
+
+        Whether events come often and one by one, so that rests are worth it.
+        """
+    def hear_from(self, is_stranger: bool) -> bool:
+        """Something has come, from a stranger or not: whether nearly all are strangers."""
     def forget(self) -> None:
-        """Nothing can rest for now: what was seen is forgotten."""
+        """Somebody else waits for the thread: what was seen is forgotten."""

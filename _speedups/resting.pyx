@@ -1,9 +1,10 @@
 """Resting: whether rounds of the reactor shall wait for events to come together.
 
 A rest delays what has come, and saves waking up for what comes meanwhile. That is worth something where events come one
-by one and often: below some 7,000 in a second too few come during a rest, and where they come in bursts, one waking up
-serves many of them without it. So events are counted off, and how long so many took and how often nothing came for a
-while say how it is.
+by one and often: below some 7,700 in a second too few come during a rest, and where they come in small bursts, one
+waking up serves many of them without it. So events are counted off, and how long so many took and how often nothing
+came for a while say how it is. And it may be done where nearly all come from strangers: who has not been heard for long
+does not wait for an answer.
 """
 
 from libc.stdint cimport uint32_t
@@ -38,7 +39,7 @@ cdef class Resting:
             self._began_at_s = now_s
 
     cdef void stop(self) noexcept:
-        """Nothing can rest for now: what was seen is forgotten."""
+        """Somebody else waits for the thread: what was seen is forgotten."""
         self.is_on = False
         self._events = 0
         self._late_rounds = 0
@@ -46,9 +47,14 @@ cdef class Resting:
     # --- from Python ---
 
     def after(self, int events, bint is_late, double now_s):
-        """``count`` from Python: whether to rest then."""
+        """``count`` from Python: whether events come so that rests are worth it."""
         self.count(events, is_late, now_s)
         return self.is_on
+
+    def hear_from(self, bint is_stranger):
+        """``hear`` from Python: whether nearly all are strangers."""
+        self.hear(is_stranger)
+        return is_among_strangers(self)
 
     def forget(self):
         """``stop`` from Python."""

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,8 @@ _QUICK_BROKERS: Final = "noctule,mosquitto,relay"
 
 #: A quick run begins no scenario after this; the longest takes some seconds, and the build comes before.
 _QUICK_S: Final = 95.0
+
+_INTERRUPTED: Final = "the run was interrupted"
 
 #: What a run takes beside its publishing: start, connections, warm-up, end. For the estimate that is printed.
 _OVERHEAD_S: Final = 1.3
@@ -165,26 +167,27 @@ def run_all(brokers: Sequence[Broker], settings: Settings, results: Results, beg
             if repetition == 0:
                 results.left_out += [f"{scenario.name}: no time left" for scenario in batch]
             continue
-        if batch[0].shares_broker:
-            found = run_together(brokers, batch, repetition, settings)
-        else:
-            found = [
-                m
-                for scenario in batch
-                for broker in participants(brokers, scenario)
-                for m in measure(broker, scenario, repetition, settings.conditions)
-            ]
-        results.measurements += found
-        for m in found:
+        run = run_together if batch[0].shares_broker else run_in_turn
+        for m in run(brokers, batch, repetition, settings):
+            results.measurements.append(m)
             figure = f"FAILED: {m.error}" if m.error else f"{m.cost:.3f}" + (f", {m.lost} lost" if m.lost else "")
             say(f"{m.row} {repetition + 1}/{settings.repetitions} {m.broker}: {figure}")
 
 
+def run_in_turn(
+    brokers: Sequence[Broker], scenarios: Sequence[Scenario], repetition: int, settings: Settings
+) -> Iterator[Measurement]:
+    """Run scenarios, each on a broker of its own; what is compared within a broker one behind the other."""
+    for broker in brokers:
+        for scenario in scenarios:
+            if broker in participants(brokers, scenario):
+                yield from measure(broker, scenario, repetition, settings.conditions)
+
+
 def run_together(
     brokers: Sequence[Broker], scenarios: Sequence[Scenario], repetition: int, settings: Settings
-) -> list[Measurement]:
+) -> Iterator[Measurement]:
     """Run scenarios of one kind on brokers that are started once for all of them; after a failure anew."""
-    found: list[Measurement] = []
     with contextlib.ExitStack() as stack:
         servers = {}
         for scenario in scenarios:
@@ -198,8 +201,7 @@ def run_together(
                     one = [Measurement(row.name, broker.name, repetition, error=str(error)) for row in scenario.rows]
                 if any(m.error for m in one):
                     servers.pop(broker.name, None)
-                found += one
-    return found
+                yield from one
 
 
 def machine_facts(brokers: Sequence[Broker], settings: Settings) -> dict[str, str]:
@@ -362,14 +364,14 @@ def run(settings: Settings, began: float) -> Results:
         run_all(brokers, settings, anew, began)
     except KeyboardInterrupt:
         say("interrupted; the report has what was measured until now")
-        anew.left_out.append("the run was interrupted")
+        anew.left_out.append(_INTERRUPTED)
     results.replace_with(anew)
     results.rows = in_order(results.rows, [row.name for scenario in ALL for row in scenario.rows])
     return results
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the benchmarks. 0: all runs were good; 1: some failed, or nothing could be measured."""
+    """Run the benchmarks. 0: all runs were good; 1: some failed or are lacking, or nothing could be measured."""
     began = time.monotonic()
     signal.signal(signal.SIGTERM, end)
     settings = parse_arguments(sys.argv[1:] if words is None else words)
@@ -381,6 +383,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except BenchmarkError as error:
         say(f"benchmark: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("interrupted before anything was measured")
+        return 1
     print(path.read_text())
     say(f"written: {path}, with results.json and the charts beside it ({time.monotonic() - began:.0f} s)")
-    return 1 if any(m.error for m in results.measurements) else 0
+    return 1 if _INTERRUPTED in results.left_out or any(m.error for m in results.measurements) else 0

@@ -109,8 +109,7 @@ def test_what_is_compared_is_run_in_turn() -> None:
 def test_rows_of_a_target_are_of_one_repetition(names: set[str]) -> None:
     together = {SCENARIOS[name] for name in names}
     assert all(scenario.is_in_turn for scenario in together)
-    ((batch, _), *_) = steps(choose(",".join(scenario.name for scenario in together)), 1, is_quick=False)
-    assert set(batch) == together
+    assert any(together <= set(batch) for batch, _ in steps(ALL, 1, is_quick=False))
 
 
 def test_choosing_what_is_not_there() -> None:

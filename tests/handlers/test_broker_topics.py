@@ -1,7 +1,7 @@
 """$SYS belongs to the broker: no client publishes there, in whatever way, but bridges with their state."""
 
 import pytest
-from handlers.direct_links import V3_1_1, V5, DirectBroker
+from handlers.direct_links import V3_1, V3_1_1, V5, DirectBroker
 from noctule._speedups.message import Message
 from noctule._speedups.topics import is_of_broker
 from noctule.protocol import Connect, ProtocolVersion
@@ -41,12 +41,22 @@ def test_clients_cannot_publish_there(topic: str, qos: int, caplog: pytest.LogCa
     assert (denial.client.client_id, denial.topic) == ("writer", topic)
 
 
-def test_below_version_5_it_is_acknowledged_and_goes_nowhere() -> None:
+@pytest.mark.parametrize("version", [V3_1, V3_1_1])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("topic", THE_BROKERS)
+def test_below_version_5_it_is_acknowledged_and_goes_nowhere(topic: str, qos: int, version: ProtocolVersion) -> None:
     broker = DirectBroker()
-    writer = broker.connect("writer", V3_1_1)
-    writer.publish("$SYS/x", b"mine", 1, retain=True)
-    assert writer.received() == [(0x40, b"\x00\x01")]
+    reader = broker.connect("reader")
+    reader.subscribe("$SYS/#")
+    writer = broker.connect("writer", version)
+    writer.publish(topic, b"mine", qos, retain=True)
+    assert writer.received() == [[], [(0x40, b"\x00\x01")], [(0x50, b"\x00\x01")]][qos]
+    if qos == 2:
+        writer.ack(6, 1)
+        assert writer.received() == [(0x70, b"\x00\x01")]
+    assert reader.payloads() == []
     assert broker.state.router.retained.count == 0
+    assert broker.state.plane.counts["dropped_denied"] >= 1
 
 
 @pytest.mark.parametrize("topic", OTHERS)

@@ -2,7 +2,6 @@
 
 import pytest
 from noctule._speedups.codec import encode_publish
-from noctule._speedups.link import OPEN
 from speedups.message_packets import EVERY_PROPERTY, V5, WRONG_PUBLISH, Wrong, frame
 from speedups.recording import Peer, make_router
 
@@ -110,16 +109,6 @@ def test_a_block_that_differs_in_little_is_checked(right: bytes, wrong: bytes, r
     publisher.send(packets(right, right) + frame(0x30, b"\x00\x01t", bytes((len(wrong),)), wrong))
     assert [one.reason_code for one in publisher.recorder.violations] == [reason_code]
     assert len(subscriber.publishes()) == 2
-
-
-def test_a_wrong_block_is_not_remembered_as_a_right_one() -> None:
-    publisher, _ = publisher_and_subscriber()
-    wrong = frame(0x30, b"\x00\x01t", b"\x02", b"\x01\x02")
-    publisher.send(packets(b"\x01\x01"), wrong)
-    assert publisher.link.state != OPEN
-    other = Peer(publisher.router, "other", 5).connect()
-    other.send(wrong)
-    assert [one.reason_code for one in other.recorder.violations] == [0x82]
 
 
 def test_a_topic_is_missing_whatever_properties_were_before() -> None:

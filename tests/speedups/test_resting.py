@@ -34,7 +34,7 @@ def in_bursts(per_second: float, every_s: float) -> Iterator[float]:
 
 
 def rounds(arrivals: Iterable[float], seconds: float, resting: "Resting | None" = None) -> float:
-    """The share of rounds after which it rests, of a reactor that wakes up, handles what is there, and waits."""
+    """The share of rounds after which it is on, of a reactor that handles what is there, rests or not, waits."""
     resting = resting or Resting()
     waiting = iter(arrivals)
     next_s = next(waiting)
@@ -74,9 +74,9 @@ def test_it_does_not_where_little_comes_or_all_at_once(arrivals: Iterator[float]
 def test_it_follows_a_change() -> None:
     resting = Resting()
     assert rounds(evenly(20_000), 1.0, resting) > 0.9
-    resting.after(1, False, 0.0)
-    assert rounds(evenly(2_000), 1.0, resting) < 0.1
+    assert rounds((at_s + 1.0 for at_s in evenly(2_000)), 2.0, resting) < 0.05
     assert not resting.is_on
+    assert rounds((at_s + 2.0 for at_s in evenly(20_000)), 3.0, resting) > 0.9
 
 
 def test_it_begins_anew_where_nothing_could_rest() -> None:
@@ -89,6 +89,43 @@ def test_it_begins_anew_where_nothing_could_rest() -> None:
     for number in range(200):
         last = resting.after(1, False, 100.0 + number * 50e-6)
     assert last
+
+
+def strangers(sources: Iterable[int]) -> list[bool]:
+    """After each event, whether nearly all came from strangers: from sources that none of the last 64 were of."""
+    resting = Resting()
+    heard_at: dict[int, int] = {}
+    found = []
+    for number, source in enumerate(sources, 64):
+        found.append(resting.hear_from(number - heard_at.get(source, -1) > 64))
+        heard_at[source] = number
+    return found
+
+
+@pytest.mark.parametrize("publishers", [1_000, 5_000])
+def test_many_publishers_by_chance_are_strangers(publishers: int) -> None:
+    """One of a thousand is heard again within 64 events now and then."""
+    chance = random.Random(1)
+    found = strangers(chance.randrange(publishers) for _ in range(20_000))
+    assert sum(found[1_000:]) > 0.98 * len(found[1_000:])
+
+
+@pytest.mark.parametrize("publishers", [1, 20, 63, 100, 300])
+def test_few_publishers_by_chance_are_not(publishers: int) -> None:
+    chance = random.Random(1)
+    assert not any(strangers(chance.randrange(publishers) for _ in range(20_000))[1_000:])
+
+
+@pytest.mark.parametrize("each", [2, 3, 8])
+def test_one_who_is_heard_all_the_time_among_many_is_not_held_up(each: int) -> None:
+    """It may wait for an answer before it goes on."""
+    found = strangers(0 if number % each == 0 else 1 + number % 1_009 for number in range(20_000))
+    assert not any(found[1_000:])
+
+
+def test_strangers_have_to_be_many() -> None:
+    found = strangers(range(100))
+    assert (found[:63], found[63:]) == ([False] * 63, [True] * 37)
 
 
 def test_one_round_cannot_decide() -> None:
