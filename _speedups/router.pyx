@@ -31,6 +31,9 @@ from noctule._speedups.topics cimport (
 
 cdef enum:
     WAYS = 4                        # routes in a bucket
+    # The table grows where a bucket is full, up to so many slots for each route: half full, one topic in seven would be in a
+    # bucket with more than it holds, and topics that take turns there would be looked for anew each time.
+    SLOTS_FOR_ROUTE = 8
     BUCKETS_AT_FIRST = 256
     BUCKETS_MAX = 16_384            # 65,536 routes: half a megabyte of slots
     DIRECT_BYTES = 16_384           # a run of at least this size is sent without a copy, where nothing waits before it
@@ -189,7 +192,7 @@ cdef class Router:
         if self._cached_targets + _weight(route) > CACHED_TARGETS_MAX:
             self._clear_cache()
         if not found:
-            if self.cached_routes * 2 > (self._bucket_mask + 1) * WAYS and self._bucket_mask + 1 < BUCKETS_MAX:
+            if self.cached_routes * SLOTS_FOR_ROUTE > (self._bucket_mask + 1) * WAYS and self._bucket_mask + 1 < BUCKETS_MAX:
                 self._grow_cache()
                 return self._keep(route)
             self._victim += 1
