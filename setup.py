@@ -38,9 +38,10 @@ COMPILED = [
     "plain",
     "websocket",
     "census",
+    "resting",
 ]
 if sys.platform.startswith("linux"):
-    COMPILED += ["resting", "reactor"]  # epoll; elsewhere every connection is a trio task over a stream
+    COMPILED.append("reactor")  # epoll; elsewhere every connection is a trio task over a stream
 
 SANITIZE = bool(os.environ.get("NOCTULE_SANITIZE"))
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]

@@ -1,15 +1,10 @@
 """When rounds rest: where events come one by one and often."""
 
 import random
-import sys
 from collections.abc import Iterable, Iterator
 
 import pytest
-
-if sys.platform.startswith("linux"):
-    from noctule._speedups.resting import Resting
-else:
-    pytest.skip("the reactor is Linux's", allow_module_level=True)
+from noctule._speedups.resting import Resting
 
 LATE_S = 0.0004
 REST_S = 0.00015
@@ -33,7 +28,7 @@ def in_bursts(per_second: float, every_s: float) -> Iterator[float]:
     return (tick * every_s + number * 5e-6 for tick in range(10**9) for number in range(each))
 
 
-def rounds(arrivals: Iterable[float], seconds: float, resting: "Resting | None" = None) -> float:
+def rounds(arrivals: Iterable[float], seconds: float, resting: Resting | None = None) -> float:
     """The share of rounds after which it is on, of a reactor that handles what is there, rests or not, waits."""
     resting = resting or Resting()
     waiting = iter(arrivals)
