@@ -354,8 +354,8 @@ def decode_publish(int first, bytes body not None, int version, bint from_server
     cdef CheckedProperties checked
     cdef PublishFields publish
     cdef Fault fault
-    checked.block.at = checked.block.end = NULL
     cdef Layout layout = LAYOUT_5 if version >= 5 else LAYOUT_3
+    checked.block.at = checked.block.end = NULL
     if read_publish(<uint8_t>first, _over(body), layout, from_server, &checked, &publish, &fault) < 0:
         raise_fault(&fault)
     # Only an alias may stand in for the topic name.

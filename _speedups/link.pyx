@@ -859,6 +859,7 @@ cdef class Link(Outlet):
                 self.plane.counters.dropped_expired += 1    # [MQTT-3.3.2-5]
             else:
                 rights = RIGHTS_ALL
+                # No route is looked for where there is nothing to be judged.
                 if self.session.rules is not None or is_reserved(message.data, message.topic_size):
                     rights = self._rights_on(self.router.route_of(message.data, message.topic_size))
                     if rights == RIGHTS_UNKNOWN:

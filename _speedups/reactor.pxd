@@ -59,7 +59,7 @@ cdef class Reactor:
     cdef list _more                     # links with whole packets that wait for another go
     cdef list _closed               # links that an event of this turn may still name
     cdef uint32_t _received         # how often links have received
-    cdef Resting _resting
+    cdef Resting _resting           # whether rounds shall wait for others to come together
     cdef readonly uint64_t rests    # how often a round has waited for others to come together
     cdef object _log_error
     cdef readonly Py_ssize_t link_count

@@ -31,7 +31,8 @@ from suite.scenarios import ALL, Scenario, choose, filled, groups
 _DEFAULT_BROKERS: Final = "noctule,mosquitto,aedes,amqtt,relay"
 _QUICK_BROKERS: Final = "noctule,mosquitto,relay"
 
-#: A quick run begins no scenario after this; the longest takes some seconds, and the build comes before.
+#: A quick run begins no scenario, and none that are compared, after this; they take some seconds, and the build comes
+#: before.
 _QUICK_S: Final = 95.0
 
 _INTERRUPTED: Final = "the run was interrupted"
